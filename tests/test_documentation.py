@@ -1,0 +1,65 @@
+"""The README's blocks run, and print what they say; docstring examples too; the method table is the real one."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spanwise
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_python_blocks_print_what_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks are one doctest session, in the README's order."""
+    monkeypatch.chdir(tmp_path)
+    session = "\n".join(text for language, text in BLOCKS if language == "python")
+    assert session.count(">>>") >= 5
+    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    failed, _ = runner.run(test, out=report.append)
+    assert not failed, "".join(report)
+
+
+def test_shell_blocks_run(tmp_path: Path) -> None:
+    """Lines that begin with `spanwise`; `make`, `git` and `pip` lines are how this test got here."""
+    lines = [line for language, text in BLOCKS if language == "sh" for line in _joined(text)]
+    assert lines
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert words[0] in ("spanwise", "make", "git", "cd", "pip"), line
+        if words[0] == "spanwise":
+            done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+
+
+def _joined(text: str) -> list[str]:
+    return [line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_readme_lists_every_method() -> None:
+    for method in spanwise.list_methods():
+        assert f"| `{method.name}` |" in README, method.name
+    assert len(README.splitlines()) <= 130
+
+
+def test_images_of_the_readme_are_there() -> None:
+    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("name", sorted(m.name for m in pkgutil.walk_packages(spanwise.__path__, "spanwise.")))
+def test_docstring_examples(name: str) -> None:
+    if name.endswith("__main__"):
+        return
+    failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert not failed

@@ -1,0 +1,5 @@
+"""`python -m spanwise`."""
+
+from spanwise.cli import main
+
+main()

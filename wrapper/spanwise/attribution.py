@@ -1,0 +1,266 @@
+"""`Attribution`, the one result type, and the provenance that lets its reader repeat it."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spanwise.errors import InputError
+
+if TYPE_CHECKING:
+    import captum.attr
+    import pandas
+
+Rows = Literal["token", "span"]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One position of the model's input or target.
+
+    Attributes:
+        text: The characters the token covers. A character that several tokens share (an emoji in a byte-level
+            vocabulary) is the text of each of them.
+        id: The token's id in the vocabulary.
+        start: First character, counted in `Attribution.prompt` for the role "prompt", else in
+            `Attribution.target_text`.
+        end: One past the last character. A token without text (BOS) has `start == end`.
+        role: "prompt", "prefix" (a target token already written, seen as a source) or "target".
+        special: One of the tokenizer's special tokens.
+        frozen: Not attributed to: its column is NaN and no method changes it.
+    """
+
+    text: str
+    id: int
+    start: int
+    end: int
+    role: str
+    special: bool = False
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of the target that was asked about.
+
+    Attributes:
+        text: The characters asked for.
+        start: First character in the target text.
+        end: One past the last character.
+        first_token: Index of the first target token that overlaps the characters.
+        last_token: One past the index of the last one.
+        note: Says which token the span cuts, where its borders lie inside a token; else "".
+    """
+
+    text: str
+    start: int
+    end: int
+    first_token: int
+    last_token: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything needed to read a result and to repeat it. `None` where a fact is unknown.
+
+    `orientation`, `objective`, `reduction`, `normalization` and `coverage` must be equal before two results are
+    compared. Times are seconds, memory is GiB. A forward is one sequence through the model once, a call one batch.
+    """
+
+    model: str
+    architecture: str
+    method: str
+    engine: str
+    objective: str
+    baseline: str | None
+    options: dict[str, Any]
+    seed: int
+    revision: str | None = None
+    quantization: str | None = None
+    dtype: str = "float32"
+    compute_dtype: str | None = None
+    device_map: dict[str, str] | None = None
+    orientation: str = "target source"
+    reduction: str = "sum"
+    normalization: str = "none"
+    coverage: str = "prompt"
+    signed: bool = True
+    unit: str = "nats"
+    boundary: str = "clean"
+    prompt_ids: tuple[int, ...] = ()
+    target_ids: tuple[int, ...] = ()
+    generated: bool = False
+    generation_options: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+    calls: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    peak_memory_gib: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields as a plain dictionary."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attribution:
+    """Scores of source tokens for target tokens or spans, and how they came about.
+
+    Attributes:
+        scores: float32 on the CPU. One row a target token, or one a span where `rows == "span"`; one column a source
+            token. NaN where the method defines nothing: a frozen token, or a token the row's target could not see.
+        span_scores: One row a span. NaN where a span's scores do not follow from the token rows.
+        target_scores: The objective's value at the full input for each target token (nats for `log_prob`).
+        source: The columns: every token of the prompt, then of the generated prefix.
+        target: The target's tokens.
+        spans: The spans asked for; one, the whole target, where `rows="span"` was asked for without a span.
+        rows: What a row of `scores` is.
+        prompt: The prompt as the model saw it.
+        target_text: The target as text.
+        completeness_gap: Sum over rows of |sum of scores - change of the objective|, divided by the sum of the
+            |changes|, where the change is from the baseline to the full input. None for a method without that promise.
+        provenance: Everything needed to repeat it.
+    """
+
+    scores: Float[Tensor, "target source"]
+    span_scores: Float[Tensor, "span source"]
+    target_scores: Float[Tensor, " target_token"]
+    source: tuple[Token, ...]
+    target: tuple[Token, ...]
+    spans: tuple[Span, ...]
+    rows: Rows
+    prompt: str
+    target_text: str
+    completeness_gap: float | None
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        row_count = len(self.target) if self.rows == "token" else len(self.spans)
+        expected = {
+            "scores": (row_count, len(self.source)),
+            "span_scores": (len(self.spans), len(self.source)),
+            "target_scores": (len(self.target),),
+        }
+        for name, shape in expected.items():
+            tensor = getattr(self, name)
+            if tuple(tensor.shape) != shape:
+                raise InputError(f"{name} has shape {tuple(tensor.shape)}, but the tokens and spans need {shape}.")
+            if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+                raise InputError(f"{name} must be float32 on the CPU, not {tensor.dtype} on {tensor.device}.")
+            if torch.isinf(tensor).any():
+                raise InputError(f"{name} holds infinite values.")
+
+    def __repr__(self) -> str:
+        made = self.provenance
+        rows = f"{len(self.scores)} {'target token' if self.rows == 'token' else 'span'}{'s'[: len(self.scores) != 1]}"
+        model = f"{made.model} {made.quantization or made.dtype}"
+        return f"Attribution({made.method} of {rows}, {len(self.source)} source tokens, {model})"
+
+    @property
+    def source_tokens(self) -> list[str]:
+        """The text of each source token; for a token without text, its place in brackets."""
+        return [token.text or f"[{token.id}]" for token in self.source]
+
+    @property
+    def target_tokens(self) -> list[str]:
+        """The text of each target token."""
+        return [token.text or f"[{token.id}]" for token in self.target]
+
+    @property
+    def row_labels(self) -> list[str]:
+        """What each row of `scores` is about: target tokens, or the texts of the spans."""
+        return self.target_tokens if self.rows == "token" else [span.text for span in self.spans]
+
+    def top(self, k: int = 5, *, row: int = 0) -> list[tuple[Token, float]]:
+        """Returns the `k` source tokens with the largest absolute score of one span, or of one row without spans.
+
+        Args:
+            k: How many.
+            row: Which span, or which row of `scores` where no span was asked for.
+
+        Returns:
+            Pairs of token and score, largest first; frozen tokens are left out.
+        """
+        table = self.span_scores if self.spans and not self.span_scores.isnan().all() else self.scores
+        values = table[row]
+        order = torch.argsort(values.abs().nan_to_num(-1.0), descending=True)
+        kept = [int(i) for i in order if not values[i].isnan()]
+        return [(self.source[i], float(values[i])) for i in kept[:k]]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the whole result to one safetensors file, without loss. See `spanwise.storage`."""
+        from spanwise.storage import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Attribution":
+        """Returns a result that `save` wrote.
+
+        Raises:
+            FileError: The file is missing, truncated, or not one of ours.
+        """
+        from spanwise.storage import load
+
+        return load(path)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        kind: Literal["heatmap", "bars"] = "heatmap",
+        title: str | None = None,
+    ) -> None:
+        """Writes a figure to a PNG, SVG or PDF file.
+
+        Args:
+            path: Where to; the suffix decides the format.
+            kind: "heatmap" (rows x source) or "bars" (one panel a span over the source).
+            title: Above the figure; default: method, model and objective.
+
+        Raises:
+            FileError: The format is not supported or the folder cannot be written.
+        """
+        from spanwise.views.figures import plot
+
+        plot(self, path, kind=kind, title=title)
+
+    def show(self) -> None:
+        """Prints the result to the terminal: the source colored by score, one block a span or row."""
+        from spanwise.views.terminal import show
+
+        show(self)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Returns a long table: one line a row and source token, frozen ones with NaN.
+
+        Columns: row, row_text, source_index, source_text, source_id, role, special, frozen, start, end, score.
+        """
+        from spanwise.exports import to_dataframe
+
+        return to_dataframe(self)
+
+    def to_captum(self) -> "captum.attr.LLMAttributionResult":
+        """Returns Captum's result: the attributed source tokens only, since Captum has no word for a frozen one."""
+        from spanwise.engines.captum_result import to_captum
+
+        return to_captum(self)
+
+
+def concatenate_text(tokens: Sequence[Token]) -> str:
+    """Returns the characters that a run of tokens covers, each once although several tokens may share one."""
+    text, at = "", -1
+    for token in tokens:
+        skipped = max(at - token.start, 0)
+        text += token.text[skipped:]
+        at = max(at, token.end)
+    return text

@@ -1,0 +1,311 @@
+"""The table of methods: one row each, to be read.
+
+To add a method: a row here, and a runner under its name in the engine that has it (`spanwise/engines/`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from spanwise.errors import OptionError, one_of
+
+PATH_BASELINE = "token:."
+"""The default baseline of path methods: a token that every model has met in training, in every context.
+
+Chosen by evidence on the bundled model (held-out prompts of `ground_truth()`, integrated gradients, 32 steps; share of
+prompts whose top token is a planted cause, and median completeness gap): "token:." .60 and 0.1 %, "zero" .62 and 67 %,
+"mean" .28 and 0.5 %, "pad" (never met in training) .20 and 0.4 %; random .2. A zero baseline points as well, but is not
+complete: RMSNorm does not see scale, so the path is a step at its beginning. "token:<unk>", trained as "absent" in the
+bundled model alone, reaches .69 and 0.0 %. A tokenizer without the token gets "zero".
+
+For perturbation methods "zero" points best (feature ablation: "zero" .79, "pad" .34, "mean" .33, "token:<unk>" .93).
+"""
+
+SHAPLEY_VALUES_LIMIT = 8
+"""Exact Shapley values visit every order of the features: 8! = 40,320 of them, over 256 distinct inputs."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A method's own option: its default, what it means, and the values it may take.
+
+    Attributes:
+        default: The value when it is not given.
+        doc: What it does, with its unit.
+        least: Smallest integer or number allowed, for a number.
+        choices: The names allowed, for a name.
+    """
+
+    default: Any
+    doc: str
+    least: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a method is, what it promises and what it costs.
+
+    Attributes:
+        name: As `attribute(method=...)` takes it.
+        family: "gradient" or "perturbation".
+        engines: Engines on which it works.
+        summary: One line.
+        paper: Where it comes from, with the equation or algorithm.
+        signed: Scores say for or against, not only how much.
+        complete: Scores sum to the change of the objective from the baseline to the input.
+        linear: Rows of the token matrix add up to the span's scores.
+        token_matrix: It gives one row a target token; else span scores only.
+        baseline: What a feature becomes by default when it is off; "" for a method without a baseline. Chosen on the
+            bundled model's planted causes, see `PATH_BASELINE`.
+        sampled: Its scores depend on `seed`.
+        unit: Of a score: "objective" (nats for log_prob) or "objective per embedding unit".
+        cost: Forwards and backwards, as a formula in features F, target rows T and its options.
+        work: The same, as a function of F, T and the options that returns (forwards, backwards).
+        needs: Optional packages.
+        caveat: What the field knows against it.
+        options: Its own options.
+        refused: Engines that lack it, with the reason.
+    """
+
+    name: str
+    family: str
+    engines: tuple[str, ...]
+    summary: str
+    paper: str
+    signed: bool
+    complete: bool
+    linear: bool
+    cost: str
+    work: Callable[[int, int, Mapping[str, Any]], tuple[int, int]]
+    token_matrix: bool = True
+    baseline: str = "zero"
+    sampled: bool = False
+    unit: str = "objective"
+    needs: tuple[str, ...] = ()
+    caveat: str = ""
+    options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def uses_baseline(self) -> bool:
+        """Whether `baseline=` means something to it."""
+        return bool(self.baseline)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the row as values that JSON has."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "work"}
+        values["options"] = {name: asdict(option) for name, option in self.options.items()}
+        values["refused"] = dict(self.refused)
+        return values
+
+    def checked_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the method's options, the given ones over the defaults.
+
+        Raises:
+            OptionError: An option that the method does not have, or a value out of its range.
+        """
+        for name, value in given.items():
+            if not self.options:
+                raise OptionError(f"{self.name} has no options of its own, but {name!r} was given.")
+            option = self.options[one_of(f"option of {self.name}", name, self.options)]
+            _check(f"{self.name}'s option {name}", option, value)
+        return {name: given.get(name, option.default) for name, option in self.options.items()}
+
+
+def _check(what: str, option: Option, value: Any) -> None:
+    if option.choices:
+        one_of(what, value, option.choices)
+    elif value is None and option.default is None:
+        return
+    elif option.least is not None:
+        kind = int if isinstance(option.least, int) else float
+        number = value if not isinstance(value, bool) else None
+        if not isinstance(number, int if kind is int else (int, float)) or not number >= option.least:
+            name = "an integer" if kind is int else "a number"
+            raise OptionError(f"{what} must be {name} of at least {option.least:g}, not {value!r}.")
+
+
+_REDUCTION = Option(
+    "sum", "how the hidden axis becomes one score: a signed sum, or its length", choices=("sum", "l2_norm")
+)
+_N_STEPS = Option(50, "points on the path from the baseline to the input", least=1)
+_INTERNAL = Option(None, "points that Captum hands over at a time; default: all, split by batch_size", least=1)
+_ADDITIVE = "assumes that features add up, which a transformer's do not"
+_ZERO_PATH = "the baseline is a choice, and rankings change with it; from zero the path is a step under RMSNorm"
+
+_TABLE = (
+    MethodInfo(
+        "saliency",
+        "gradient",
+        ("captum",),
+        "length of the objective's gradient at each embedding",
+        "Simonyan et al. 2013, arXiv:1312.6034, eq. 4; the l2 norm over the hidden axis instead of the largest entry",
+        signed=False,
+        complete=False,
+        linear=False,
+        cost="1 forward, T backwards",
+        work=lambda f, t, o: (1, t),
+        baseline="",
+        unit="objective per embedding unit",
+        caveat="says where the output is sensitive, not what made it; saturates",
+        options={"reduction": Option("l2_norm", _REDUCTION.doc, choices=("l2_norm", "sum"))},
+    ),
+    MethodInfo(
+        "input_x_gradient",
+        "gradient",
+        ("captum",),
+        "gradient times embedding, summed over the hidden axis",
+        "Shrikumar et al. 2016, arXiv:1605.01713, section 2",
+        signed=True,
+        complete=False,
+        linear=True,
+        cost="1 forward, T backwards",
+        work=lambda f, t, o: (1, t),
+        baseline="",
+        caveat="first order only; near zero in sum under RMSNorm, which does not see scale",
+        options={"reduction": _REDUCTION},
+    ),
+    MethodInfo(
+        "integrated_gradients",
+        "gradient",
+        ("captum",),
+        "gradients averaged along the straight path from the baseline, times the way",
+        "Sundararajan et al. 2017, arXiv:1703.01365, eq. 1",
+        signed=True,
+        complete=True,
+        linear=True,
+        cost="n_steps forwards, n_steps x T backwards",
+        work=lambda f, t, o: (o["n_steps"], o["n_steps"] * t),
+        baseline=PATH_BASELINE,
+        caveat=_ZERO_PATH,
+        options={
+            "n_steps": _N_STEPS,
+            "method": Option(
+                "gausslegendre",
+                "Captum's quadrature",
+                choices=("gausslegendre", "riemann_trapezoid", "riemann_middle", "riemann_left", "riemann_right"),
+            ),
+            "internal_batch_size": _INTERNAL,
+        },
+    ),
+    MethodInfo(
+        "gradient_shap",
+        "gradient",
+        ("captum",),
+        "gradients at random points between baseline and (noisy) input, times the way",
+        "Lundberg & Lee 2017, arXiv:1705.07874; expected gradients, Erion et al. 2019, arXiv:1906.10670, eq. 4",
+        signed=True,
+        complete=False,
+        linear=True,
+        cost="n_samples forwards, n_samples x T backwards",
+        work=lambda f, t, o: (o["n_samples"], o["n_samples"] * t),
+        sampled=True,
+        baseline=PATH_BASELINE,
+        caveat="complete only in expectation; few samples are noise. " + _ZERO_PATH,
+        options={
+            "n_samples": Option(20, "random points", least=1),
+            "stdevs": Option(0.0, "standard deviation of the noise, in embedding units", least=0.0),
+        },
+    ),
+    MethodInfo(
+        "feature_ablation",
+        "perturbation",
+        ("captum",),
+        "drop of the objective when one feature is replaced by its baseline",
+        "Zeiler & Fergus 2013, arXiv:1311.2901, section 4.2 (occlusion); Li et al. 2016, arXiv:1612.08220, eq. 1",
+        signed=True,
+        complete=False,
+        linear=True,
+        cost="F + 1 forwards",
+        work=lambda f, t, o: (f + 1, 0),
+        caveat="blind to causes that back each other up; depends on what the baseline is",
+    ),
+    MethodInfo(
+        "shapley_value_sampling",
+        "perturbation",
+        ("captum",),
+        "mean marginal effect of a feature over random orders of switching on",
+        "Castro et al. 2009, doi:10.1016/j.cor.2008.04.004, algorithm 1; Strumbelj & Kononenko 2010",
+        signed=True,
+        complete=True,
+        linear=True,
+        cost="at most n_samples x (F - 1) + 2 forwards",
+        work=lambda f, t, o: (o["n_samples"] * (f - 1) + 2, 0),
+        sampled=True,
+        caveat="averages over inputs that no text has",
+        options={"n_samples": Option(25, "random orders of the features", least=1)},
+    ),
+    MethodInfo(
+        "shapley_values",
+        "perturbation",
+        ("captum",),
+        f"exact Shapley values, for at most {SHAPLEY_VALUES_LIMIT} features",
+        "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874, eq. 4",
+        signed=True,
+        complete=True,
+        linear=True,
+        cost="2^F forwards",
+        work=lambda f, t, o: (2**f, 0),
+        caveat="averages over inputs that no text has",
+    ),
+    MethodInfo(
+        "kernel_shap",
+        "perturbation",
+        ("captum",),
+        "Shapley values as a weighted linear regression over random subsets of features",
+        "Lundberg & Lee 2017, arXiv:1705.07874, theorem 2",
+        signed=True,
+        complete=True,
+        linear=False,
+        cost="at most n_samples forwards, for all spans together",
+        work=lambda f, t, o: (o["n_samples"], 0),
+        token_matrix=False,
+        sampled=True,
+        needs=("sklearn",),
+        caveat=_ADDITIVE,
+        options={"n_samples": Option(256, "random subsets", least=3)},
+    ),
+    MethodInfo(
+        "lime",
+        "perturbation",
+        ("captum",),
+        "coefficients of a sparse linear surrogate around the input",
+        "Ribeiro et al. 2016, arXiv:1602.04938, eq. 1",
+        signed=True,
+        complete=False,
+        linear=False,
+        cost="at most n_samples forwards, for all spans together",
+        work=lambda f, t, o: (o["n_samples"], 0),
+        token_matrix=False,
+        sampled=True,
+        needs=("sklearn",),
+        caveat=_ADDITIVE + "; the kernel and the penalty are choices",
+        options={
+            "n_samples": Option(256, "random subsets", least=1),
+            "alpha": Option(0.01, "weight of the Lasso penalty", least=0.0),
+        },
+    ),
+)
+
+METHODS: Mapping[str, MethodInfo] = MappingProxyType({row.name: row for row in _TABLE})
+ENGINES = ("captum",)
+
+
+def list_methods() -> list[MethodInfo]:
+    """Returns every method, in the order of the table: gradients first, cheapest first in each family.
+
+    >>> [method.name for method in list_methods()][:3]
+    ['saliency', 'input_x_gradient', 'integrated_gradients']
+    """
+    return list(_TABLE)
+
+
+def find_method(name: str) -> MethodInfo:
+    """Returns the row of a method.
+
+    Raises:
+        OptionError: There is none of that name.
+    """
+    return METHODS[one_of("method", name, METHODS)]

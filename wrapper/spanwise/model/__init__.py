@@ -1,0 +1,1 @@
+"""Models: loading them, and holding one still while it is attributed."""

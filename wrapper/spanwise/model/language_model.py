@@ -1,0 +1,196 @@
+"""`LanguageModel`: a model and its tokenizer, held still while they are attributed."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from spanwise.errors import ModelError, OptionError
+from spanwise.model import four_bit
+
+
+class LanguageModel:
+    """A causal language model and its tokenizer, with what attribution needs to know of them.
+
+    Args:
+        model: A transformers language model, causal or encoder-decoder; quantized and dispatched ones as they are.
+        tokenizer: Its tokenizer.
+        name: What the provenance calls it; default: the name in the model's config.
+
+    Raises:
+        ModelError: The model is not a language model, or the tokenizer is missing.
+
+    Example:
+        >>> import spanwise
+        >>> lm = spanwise.load_model("tiny")
+        >>> lm
+        LanguageModel('tiny', Qwen2ForCausalLM, float32 on cpu)
+    """
+
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, *, name: str | None = None, revision: str | None = None
+    ) -> None:
+        if (
+            not isinstance(model, nn.Module)
+            or not hasattr(model, "get_input_embeddings")
+            or not hasattr(model, "config")
+        ):
+            raise ModelError(f"a transformers language model is needed, not {type(model).__name__}.")
+        if tokenizer is None or not callable(tokenizer):
+            raise ModelError(f"a transformers tokenizer is needed, not {tokenizer!r}.")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
+        self.revision = revision or getattr(model.config, "_commit_hash", None)
+        self.notes: list[str] = []
+
+    def __repr__(self) -> str:
+        kind = self.quantization or str(self.dtype).removeprefix("torch.")
+        return f"LanguageModel({self.name!r}, {self.architecture}, {kind} on {self.device})"
+
+    @property
+    def architecture(self) -> str:
+        """The model's class name."""
+        return type(self.model).__name__
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the prompt and a decoder writes the target."""
+        return bool(getattr(self.model.config, "is_encoder_decoder", False))
+
+    @property
+    def decoder_start(self) -> int | None:
+        """Id of the token that a decoder begins with; None for a causal model.
+
+        Raises:
+            ModelError: An encoder-decoder model whose config does not say.
+        """
+        if not self.is_encoder_decoder:
+            return None
+        for config in (self.model.generation_config, self.model.config):
+            found = getattr(config, "decoder_start_token_id", None)
+            if found is not None:
+                return int(found)
+        raise ModelError(f"{self.architecture} has no decoder_start_token_id in its config, which its decoder needs.")
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The layer that turns token ids into embeddings; the encoder's where there are two."""
+        return self.embeddings[0]
+
+    @property
+    def embeddings(self) -> tuple[nn.Module, ...]:
+        """The embedding layers: one, or the encoder's and the decoder's (which may be the same)."""
+        if not self.is_encoder_decoder:
+            return (self.model.get_input_embeddings(),)  # type: ignore[operator] # checked in __init__
+        both = (self.model.get_encoder(), self.model.get_decoder())  # type: ignore[operator]
+        return tuple(part.get_input_embeddings() for part in both)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the embedding layer computes, and so where inputs go."""
+        hook = getattr(self.embedding, "_hf_hook", None)
+        execution = getattr(hook, "execution_device", None)
+        if execution is not None:
+            return torch.device(execution)
+        return next(self.embedding.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the embeddings, and of the activations that follow."""
+        return next(self.embedding.parameters()).dtype
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of an embedding."""
+        return int(self.model.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator]
+
+    @property
+    def quantization(self) -> str | None:
+        """One of "nf4", "fp4", "int8", another library's name, or None."""
+        config = getattr(self.model.config, "quantization_config", None)
+        if config is None:
+            return None
+        values = config if isinstance(config, dict) else config.to_dict()
+        if values.get("load_in_4bit"):
+            return str(values.get("bnb_4bit_quant_type", "fp4"))
+        return "int8" if values.get("load_in_8bit") else str(values.get("quant_method", "unknown"))
+
+    @property
+    def compute_dtype(self) -> str | None:
+        """The type in which 4-bit layers multiply, or None."""
+        config = getattr(self.model.config, "quantization_config", None)
+        values = {} if config is None else config if isinstance(config, dict) else config.to_dict()
+        return str(values["bnb_4bit_compute_dtype"]) if values.get("load_in_4bit") else None
+
+    @property
+    def device_map(self) -> dict[str, str] | None:
+        """Which module is where, for a dispatched model."""
+        found = getattr(self.model, "hf_device_map", None)
+        return {str(module): str(device) for module, device in found.items()} if found else None
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens the model was made for, or None where its config does not say."""
+        config = self.model.config.get_text_config()  # type: ignore[union-attr, operator]
+        for name in ("max_position_embeddings", "n_positions"):
+            if isinstance(value := getattr(config, name, None), int):
+                return value
+        return None
+
+    @property
+    def uses_rms_norm(self) -> bool:
+        """Whether the model normalizes by RMSNorm, which does not see the scale of its input."""
+        return any("RMSNorm" in type(module).__name__ for module in self.model.modules())
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Holds the model still: `eval()`, frozen parameters, exact 4-bit weights. All put back afterwards.
+
+        Raises:
+            QuantizationError: The 4-bit weights were changed by an earlier run and cannot be restored.
+        """
+        with ExitStack() as stack:
+            note = stack.enter_context(four_bit.exact_weights(self.model))
+            if note and note not in self.notes:
+                self.notes.append(note)
+            stack.enter_context(_frozen(self.model))
+            yield
+
+    def has_token(self, token: str) -> bool:
+        """Whether `token` is one token of the vocabulary, as it stands there or as text."""
+        return token in self.tokenizer.get_vocab() or len(self.tokenizer.encode(token, add_special_tokens=False)) == 1
+
+    def token_id(self, token: str) -> int:
+        """Returns the id of one token, given as it stands in the vocabulary or as text.
+
+        Raises:
+            OptionError: The text is not one token.
+        """
+        known = self.tokenizer.get_vocab()
+        if token in known:
+            return int(known[token])
+        ids = self.tokenizer.encode(token, add_special_tokens=False)
+        if len(ids) != 1:
+            raise OptionError(f"{token!r} is {len(ids)} tokens of this vocabulary, where exactly one is needed.")
+        return int(ids[0])
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    trained = [module for module in model.modules() if module.training]
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for module in trained:
+            module.training = False
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module in trained:
+            module.training = True
+        for parameter in learned:
+            parameter.requires_grad_(True)

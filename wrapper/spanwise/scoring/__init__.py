@@ -1,0 +1,1 @@
+"""The scorer: one forward for all target tokens, batched over changed inputs."""

@@ -1,0 +1,65 @@
+"""Is the result what the method promises? Completeness, and numbers that are numbers."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from spanwise.errors import NonFiniteError
+from spanwise.methods import MethodInfo
+from spanwise.model.language_model import LanguageModel
+from spanwise.scoring.scorer import Scorer
+
+GAP_WARNING = 0.05
+"""The completeness gap above which a result warns."""
+
+
+def completeness_gap(scorer: Scorer, scores: Float[Tensor, "row source"]) -> float:
+    """Returns the share of the objective's change, baseline to input, that the scores do not account for.
+
+    Sum over rows of |sum of scores - change|, divided by the sum of |changes|; two forwards.
+    """
+    ends = torch.tensor([[1.0], [0.0]]).expand(2, scorer.feature_count)
+    on, off = scorer.scores(ends).float().cpu()
+    change = on - off
+    missing = (scores.nansum(1) - change).abs().sum()
+    return float(missing / change.abs().sum().clamp(min=torch.finfo(torch.float32).tiny))
+
+
+def gap_note(lm: LanguageModel, info: MethodInfo, gap: float, baseline: str | None) -> str:
+    """Returns a sentence on a large completeness gap: its likely cause, and the cure."""
+    note = (
+        f"the completeness gap is {gap:.1%}: the scores of {info.name} do not add up to the change of the objective "
+        f"from the baseline {baseline!r} to the input. "
+    )
+    if baseline == "zero" and lm.uses_rms_norm and info.family == "gradient":
+        return note + (
+            "Likely cause: RMSNorm does not see scale, so the path from a zero embedding is a step at its beginning, "
+            f"which no n_steps resolves. Use another baseline, such as {info.baseline!r}."
+        )
+    for option, what in (("n_steps", "steps"), ("n_samples", "samples")):
+        if option in info.options:
+            return note + (
+                f"Likely cause: too few {what}. Use method_options={{{option!r}: ...}} with a larger number."
+            )
+    return note + "Likely cause: the model's precision."
+
+
+def check_finite(
+    lm: LanguageModel,
+    target_scores: Float[Tensor, " target"],
+    scores: Float[Tensor, "row source"],
+    mask: Bool[Tensor, "row source"],
+) -> None:
+    """Checks that every score that is defined is a finite number.
+
+    Raises:
+        NonFiniteError: One is not; the message names the dtype and quantization, and what to try.
+    """
+    if target_scores.isfinite().all() and scores[mask].isfinite().all():
+        return
+    where = "the attribution scores" if target_scores.isfinite().all() else "the target's own scores"
+    kind = f"dtype {str(lm.dtype).removeprefix('torch.')}, quantization {lm.quantization or 'none'}"
+    raise NonFiniteError(
+        f"{where} hold NaN or infinite values ({kind}). float16 overflows above 65,504: load the model with "
+        "dtype='bfloat16' or 'float32', or a 4-bit model with compute_dtype='float32'; else try another baseline."
+    )

@@ -1,0 +1,134 @@
+"""Results as files: tensors in safetensors, everything else as JSON in its header. No pickle."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from spanwise.attribution import Attribution, Provenance, Span, Token
+from spanwise.errors import AttributionError, FileError
+
+FORMAT = "spanwise.attribution"
+FORMAT_VERSION = 1
+_TENSORS = ("scores", "span_scores", "target_scores")
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, and renames it to `path` when the block ends without an error.
+
+    Raises:
+        FileError: The folder does not exist or cannot be written.
+    """
+    final = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=final.suffix, dir=final.parent)
+    except OSError as error:
+        raise FileError(f"cannot write {final}: {error.strerror} (folder {final.parent}).") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes the file private; a result is an ordinary file
+        temporary.replace(final)
+    except OSError as error:
+        raise FileError(f"cannot write {final}: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Checks that a file could be made at `path`.
+
+    Raises:
+        FileError: The folder does not exist or cannot be written.
+    """
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileError(f"cannot write {os.fspath(path)}: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"cannot write {os.fspath(path)}: the folder {folder} is read-only.")
+
+
+def check_result_path(path: str | os.PathLike[str]) -> None:
+    """Checks before any work that a result could be saved at `path`.
+
+    Raises:
+        FileError: The suffix is not ".safetensors", or the folder does not exist or cannot be written.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise FileError(f"results are saved as '.safetensors' files, not {Path(path).name!r}.")
+    check_folder(path)
+
+
+def save(attribution: Attribution, path: str | os.PathLike[str]) -> None:
+    """Writes `attribution` to `path`.
+
+    Raises:
+        FileError: The folder does not exist or cannot be written, or the suffix is not ".safetensors".
+    """
+    check_result_path(path)
+    header = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "source": [dataclasses.asdict(token) for token in attribution.source],
+        "target": [dataclasses.asdict(token) for token in attribution.target],
+        "spans": [dataclasses.asdict(span) for span in attribution.spans],
+        "rows": attribution.rows,
+        "prompt": attribution.prompt,
+        "target_text": attribution.target_text,
+        "completeness_gap": attribution.completeness_gap,
+        "provenance": attribution.provenance.as_dict(),
+    }
+    tensors = {name: getattr(attribution, name).contiguous().clone() for name in _TENSORS}
+    with writing(path) as temporary:
+        save_file(tensors, temporary, metadata={"spanwise": json.dumps(header, ensure_ascii=True)})
+
+
+def load(path: str | os.PathLike[str]) -> Attribution:
+    """Returns the result that `save` wrote to `path`.
+
+    Raises:
+        FileError: The file is missing, truncated, of another program, or of a newer format.
+    """
+    if not Path(path).is_file():
+        raise FileError(f"there is no file {os.fspath(path)}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileError(f"{os.fspath(path)} is truncated or not a safetensors file ({error}).") from error
+    try:
+        header = json.loads(metadata["spanwise"])
+    except (KeyError, ValueError) as error:
+        raise FileError(f"{os.fspath(path)} is a safetensors file, but not a result of spanwise.") from error
+    if header.get("version", 0) > FORMAT_VERSION:
+        raise FileError(
+            f"{os.fspath(path)} has format version {header['version']}; this spanwise reads up to {FORMAT_VERSION}."
+        )
+    try:
+        provenance = header["provenance"]
+        for name in ("prompt_ids", "target_ids", "notes"):
+            provenance[name] = tuple(provenance[name])
+        return Attribution(
+            **{name: tensors[name] for name in _TENSORS},
+            source=tuple(Token(**token) for token in header["source"]),
+            target=tuple(Token(**token) for token in header["target"]),
+            spans=tuple(Span(**span) for span in header["spans"]),
+            rows=header["rows"],
+            prompt=header["prompt"],
+            target_text=header["target_text"],
+            completeness_gap=header["completeness_gap"],
+            provenance=Provenance(**provenance),
+        )
+    except (KeyError, TypeError, AttributionError) as error:
+        raise FileError(f"{os.fspath(path)} is damaged: {error}.") from error
