@@ -1,6 +1,6 @@
 """Train the bundled tiny model from scratch and show that what was planted in it is what it uses.
 
-Hardware: two CPU cores (one thread trains). Time: about 35 minutes; `--quick` under 2.
+Hardware: two CPU cores (one thread trains). Time: about 20 minutes; `--quick` under 2.
 Expect: a table of held-out accuracy, every cell above 0.95, and the share of answers that swapping a word changes.
 
     python recipes/train_tiny_model.py --out tiny

@@ -194,7 +194,7 @@ BAD = [
     ({"method": "feature_ablation", "method_options": {"x": 1}}, OptionError, r"has no options of its own"),
     ({"batch_size": 0}, OptionError, r"batch_size must be an integer of at least 1, not 0"),
     ({"batch_size": "big"}, OptionError, r"batch_size must be 'auto' or an integer"),
-    ({"baseline": "nil"}, OptionError, r"unknown baseline 'nil'. Allowed: zero, pad, mean"),
+    ({"baseline": "nil"}, OptionError, r"unknown baseline 'nil'. Allowed: unk, zero, pad, mean"),
     ({"baseline": "token:not one token"}, OptionError, r"is \d+ tokens of this vocabulary"),
     ({"baseline": torch.zeros(3, 5)}, OptionError, r"shape \[3, 5\]; allowed: \[64\]"),
     ({"method": "saliency", "baseline": "zero"}, OptionError, r"saliency has no baseline"),

@@ -58,7 +58,9 @@ TRUE_TO = {"lime": 0.05}
         (each.name, baseline)
         for each in spanwise.list_methods()
         for baseline in ("zero", "pad", "mean")
-        if each.name != "saliency" and (each.uses_baseline or baseline == "zero")
+        if each.family != "attention"
+        and each.name not in ("saliency", "smoothgrad")
+        and (each.uses_baseline or baseline == "zero")
     ],
 )
 def test_closed_form(additive: spanwise.LanguageModel, method: str, baseline: str) -> None:
@@ -86,13 +88,15 @@ def test_closed_form(additive: spanwise.LanguageModel, method: str, baseline: st
         assert result.completeness_gap is not None and result.completeness_gap < 1e-5
 
 
-def test_saliency(additive: spanwise.LanguageModel) -> None:
-    result = spanwise.attribute(additive, PROMPT, TARGET, method="saliency", objective="logit", rows="token")
+@pytest.mark.parametrize("method", ["saliency", "smoothgrad"])
+def test_saliency(additive: spanwise.LanguageModel, method: str) -> None:
+    """The gradient is the same everywhere, so noise does not move it."""
+    result = spanwise.attribute(additive, PROMPT, TARGET, method=method, objective="logit", rows="token")
     count = len(result.provenance.prompt_ids)
     expected = additive.model.direction.norm().detach().expand(len(result.target), count)
     torch.testing.assert_close(result.scores[:, :count], expected)
     signed = spanwise.attribute(
-        additive, PROMPT, TARGET, method="saliency", objective="logit", method_options={"reduction": "sum"}
+        additive, PROMPT, TARGET, method=method, objective="logit", method_options={"reduction": "sum"}
     )
     torch.testing.assert_close(
         signed.scores[:, :count], additive.model.direction.sum().detach().expand(len(result.target), count)

@@ -89,3 +89,28 @@ def test_loading(tmp_path) -> None:
     make_model("t5").save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
     assert spanwise.load_model(tmp_path).is_encoder_decoder
+
+
+@pytest.mark.parametrize("method", ["attention", "attention_rollout", "attention_flow"])
+def test_attention(lm: spanwise.LanguageModel, method: str) -> None:
+    """Raw weights are the model's own; in a rollout all of a position's attention comes from somewhere."""
+    options = {"layer": 1, "head": 2} if method == "attention" else {}
+    asked = {"method": method, "method_options": options, "prefix": "attributed", "frozen": "none", "rows": "token"}
+    result = spanwise.attribute(lm, PROMPT, TARGET, **asked)
+    if method == "attention_rollout":
+        torch.testing.assert_close(result.scores.nansum(1), torch.ones(len(result.target)))
+    if method != "attention":
+        return
+    prompt_ids, target_ids = result.provenance.prompt_ids[:-1], result.provenance.target_ids
+    before = lm.model.config._attn_implementation
+    lm.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        outputs = lm.model(
+            input_ids=torch.tensor([prompt_ids]),
+            decoder_input_ids=torch.tensor([[lm.decoder_start, *target_ids[:-1]]]),
+            output_attentions=True,
+        )
+    lm.model.set_attn_implementation(before)
+    torch.testing.assert_close(result.scores[:, : len(prompt_ids)], outputs.cross_attentions[1][0, 2])
+    own = outputs.decoder_attentions[1][0, 2]
+    torch.testing.assert_close(result.scores[:, len(prompt_ids) :].nan_to_num(), own.tril())

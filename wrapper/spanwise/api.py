@@ -9,8 +9,8 @@ from torch import Tensor
 
 from spanwise.attribution import Attribution, Provenance
 from spanwise.engines.registry import choose_engine, find_runner, versions
-from spanwise.errors import AttributionWarning, InputError, LengthError, OptionError
-from spanwise.methods import find_method
+from spanwise.errors import AttributionWarning, InputError, LengthError, MethodError, OptionError
+from spanwise.methods import MethodInfo, find_method
 from spanwise.model.generation import generate
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.memory import peak_memory_gib
@@ -64,8 +64,9 @@ def attribute(
             a span they are added.
         frozen: "special": special tokens of the prompt are kept as they are and get no score; "none": they do.
         prefix: "fixed": target tokens already written are kept as they are and get no score; "attributed": they do.
-        baseline: What a feature becomes when it is off: "zero", "pad", "mean" (embeddings), "token:TEXT", or a tensor
-            of embeddings, [hidden] or [source, hidden]; default: the method's (`MethodInfo.baseline`).
+        baseline: What a feature becomes when it is off: "unk", "pad" or "token:TEXT" (tokens), "zero" or "mean"
+            (embeddings), a tensor of embeddings, [hidden] or [source, hidden]; for perturbation methods also "mask"
+            (hidden from attention) or "delete" (left out). Default: the first of `MethodInfo.baselines` there is.
         rows: "token": one row a target token; "span": one row a span; "auto": "span" where a span was asked for or
             the method knows nothing else.
         strict_boundary: Refuse a token that would straddle prompt and target.
@@ -100,6 +101,8 @@ def attribute(
     aim_name = objective.name if isinstance(objective, Contrast) else aim.name
     if not info.uses_baseline and baseline is not None:
         raise OptionError(f"{method} has no baseline, but baseline={baseline!r} was given.")
+    if info.family == "attention" and objective != "log_prob":
+        raise OptionError(f"{method} reads weights, which no objective changes; objective={objective!r} was given.")
     if target is not None and generation_options:
         raise OptionError("generation_options were given, but so was the target: nothing is generated.")
 
@@ -110,8 +113,9 @@ def attribute(
         size = choose_batch_size(lm, batch_size, length)
         off, baseline_name = None, None
         if info.uses_baseline:
-            asked = default_baseline(lm, info.baseline) if baseline is None else baseline
+            asked = default_baseline(lm, info.baselines) if baseline is None else baseline
             off, baseline_name = baseline_embeddings(lm, asked, length)
+            _check_removal(off, info, prefix)
         # Beside the method's own work: the target's scores, and both ends of the path for the completeness gap.
         work = sum(info.work(axes.feature_count, len(axes.table), options)) + 1 + 2 * info.complete
         with progress_bar(work, method, progress) as tick, seeded(seed):
@@ -174,6 +178,15 @@ def attribute(
     )
 
 
+def _check_removal(off: Tensor | str, info: MethodInfo, prefix: str) -> None:
+    if isinstance(off, str) and info.family != "perturbation":
+        raise MethodError(f"{info.name} needs embeddings to start from; baseline={off!r} is for perturbation methods.")
+    if off == "delete" and prefix == "attributed":
+        raise MethodError(
+            "baseline='delete' needs prefix='fixed': a target token needs its place to be predicted from."
+        )
+
+
 def _model_facts(lm: LanguageModel) -> dict[str, Any]:
     return {
         "model": lm.name,
@@ -215,5 +228,5 @@ def _check_length(lm: LanguageModel, prompt_count: int, target_count: int) -> No
     if limit is not None and used > limit:
         raise LengthError(
             f"the prompt has {prompt_count} tokens and the target {target_count}; "
-            f"{'one of them is' if lm.is_encoder_decoder else 'together'} more than the model's context of {limit} tokens."
+            f"{'one of them' if lm.is_encoder_decoder else 'together'} more than the model's context of {limit} tokens."
         )

@@ -27,7 +27,6 @@ app = typer.Typer(
 DEMO_PROMPT = "Michael works as a software engineer in Austin, Texas. In his free time, he enjoys"
 DEMO_TARGET = " painting, traveling to different countries, and volunteering at community events."
 DEMO_SPAN = "traveling to different countries"
-DEMO_BASELINE = "token:<unk>"  # the bundled model was trained to read it as "absent"
 
 
 def main() -> None:
@@ -72,7 +71,9 @@ def attribute(
     ] = "integrated_gradients",
     engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
     objective: Annotated[str, typer.Option(help="log_prob (nats), prob or logit.")] = "log_prob",
-    baseline: Annotated[str | None, typer.Option(help="zero, pad, mean or token:TEXT; default: the method's.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="unk, zero, pad, mean, mask, delete or token:TEXT; default: the method's.")
+    ] = None,
     rows: Annotated[str, typer.Option(help="token, span or auto.")] = "auto",
     prefix: Annotated[str, typer.Option(help="The generated prefix: fixed or attributed.")] = "fixed",
     frozen: Annotated[str, typer.Option(help="special: special tokens get no score; none: they do.")] = "special",
@@ -188,9 +189,7 @@ def demo(
         lm = spanwise.load_model("tiny", quantization=quantization)
         typer.echo(f"loaded {lm}")
         for method in ("feature_ablation", "integrated_gradients"):
-            result = spanwise.attribute(
-                lm, DEMO_PROMPT, DEMO_TARGET, span=DEMO_SPAN, rows="token", method=method, baseline=DEMO_BASELINE
-            )
+            result = spanwise.attribute(lm, DEMO_PROMPT, DEMO_TARGET, span=DEMO_SPAN, rows="token", method=method)
             result.show()
     result.plot(output / "heatmap.png")
     result.plot(output / "bars.png", kind="bars")
@@ -200,7 +199,7 @@ def demo(
     typer.echo(f"""
 The same in Python:
   lm = spanwise.load_model("tiny", quantization="{quantization}")
-  result = spanwise.attribute(lm, "{DEMO_PROMPT}", "{DEMO_TARGET}", span="{DEMO_SPAN}", baseline="{DEMO_BASELINE}")
+  result = spanwise.attribute(lm, "{DEMO_PROMPT}", "{DEMO_TARGET}", span="{DEMO_SPAN}")
   result.show(); result.plot("bars.png", kind="bars"); result.save("attribution.safetensors")""")
 
 
@@ -279,7 +278,7 @@ def _method_page(row: MethodInfo) -> rich.table.Table:
     page = rich.table.Table(box=None, show_header=False, pad_edge=False, title=None)
     page.add_column(no_wrap=True)
     page.add_column()
-    for key in ("name", "family", "summary", "paper", "engines", "cost", "unit", "baseline", "needs", "caveat"):
+    for key in ("name", "family", "summary", "paper", "engines", "cost", "unit", "baselines", "needs", "caveat"):
         value = getattr(row, key)
         page.add_row(key, ", ".join(value) if isinstance(value, tuple) else value or "none")
     for key, option in row.options.items():

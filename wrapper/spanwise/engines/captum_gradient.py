@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from captum.attr import GradientShap, InputXGradient, IntegratedGradients, Saliency
+from captum.attr import GradientShap, InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
 from jaxtyping import Float
 from torch import Tensor
 
 from spanwise.engines.protocol import Runner
+from spanwise.methods import SMOOTHGRAD_NOISE
 from spanwise.scoring.scorer import Scorer
 
 
@@ -65,11 +66,31 @@ def gradient_shap(scorer: Scorer, options: Mapping[str, Any]) -> Float[Tensor, "
     return total / options["n_samples"]
 
 
+def smoothgrad(scorer: Scorer, options: Mapping[str, Any]) -> Float[Tensor, "row feature"]:
+    """Length (or signed sum) of the mean gradient over noisy copies of the embeddings."""
+    inner = Saliency(_unused_forward)
+    inner.gradient_func = _gradients(lambda inputs: scorer.embedding_gradients(inputs[:, 0]))
+    spread = scorer.embeddings.max() - scorer.embeddings.min()
+    stdevs = SMOOTHGRAD_NOISE * float(spread) if options["stdevs"] is None else float(options["stdevs"])
+    total: Tensor | float = 0.0
+    left = options["n_samples"]
+    while left:
+        samples = min(left, _samples_at_once(scorer))
+        # NoiseTunnel turns gradients on for the inputs it is given; a detached copy keeps ours as they are.
+        gradients = NoiseTunnel(inner).attribute(
+            _leaf(scorer.embeddings[None, None]), nt_type="smoothgrad", nt_samples=samples, stdevs=stdevs, abs=False
+        )[0]
+        total = total + samples * gradients.detach()  # [row, source, hidden]
+        left -= samples
+    return _per_feature(scorer, total / options["n_samples"], options["reduction"])
+
+
 RUNNERS: dict[str, Runner] = {
     "saliency": saliency,
     "input_x_gradient": input_x_gradient,
     "integrated_gradients": integrated_gradients,
     "gradient_shap": gradient_shap,
+    "smoothgrad": smoothgrad,
 }
 
 

@@ -7,7 +7,11 @@ from spanwise.engines.protocol import Runner
 from spanwise.errors import MethodError, one_of, require
 from spanwise.methods import ENGINES, MethodInfo
 
-_ROOMS = {"captum": ("spanwise.engines.captum_gradient", "spanwise.engines.captum_perturbation")}
+_ROOMS = {
+    "captum": ("spanwise.engines.captum_gradient", "spanwise.engines.captum_perturbation"),
+    "inseq": ("spanwise.engines.inseq",),
+    "native": ("spanwise.engines.native_attention", "spanwise.engines.native_udig"),
+}
 _PACKAGES = ("spanwise", "torch", "transformers", "captum", "inseq", "accelerate", "bitsandbytes")
 
 
@@ -36,7 +40,7 @@ def find_runner(method: MethodInfo, engine: str) -> Runner:
         DependencyError: A package the method needs is not installed.
     """
     for package in method.needs:
-        require(package, {"sklearn": "surrogate"}[package], method.name)
+        require(package, {"sklearn": "surrogate", "scipy": "flow"}[package], method.name)
     for room in _ROOMS[engine]:
         runners: dict[str, Runner] = importlib.import_module(room).RUNNERS
         if method.name in runners:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from spanwise.errors import ModelError
@@ -32,6 +32,7 @@ def forward(
     *,
     embeddings: Float[Tensor, "batch source hidden"] | None = None,
     encoder_length: int = 0,
+    mask: Bool[Tensor, "batch source"] | None = None,
     **options: Any,
 ) -> tuple[Any, Tensor | None]:
     """Returns the model's outputs, with `logits` of shape [batch, keep, vocab], and what its head was given.
@@ -42,6 +43,7 @@ def forward(
         keep: How many of the last positions have logits.
         embeddings: In place of those of `ids`.
         encoder_length: Where the decoder's part begins.
+        mask: Positions that may be attended to; None: all.
         options: For the model's forward.
 
     Returns:
@@ -49,9 +51,10 @@ def forward(
         of its own.
     """
     parts = _split(ids, encoder_length)
-    given = {"input_ids": parts[0], "attention_mask": torch.ones_like(parts[0])}
+    masks = _split((torch.ones_like(ids) if mask is None else mask.to(ids)), encoder_length)
+    given = {"input_ids": parts[0], "attention_mask": masks[0]}
     if encoder_length:
-        given["decoder_input_ids"] = parts[1]
+        given |= {"decoder_input_ids": parts[1], "decoder_attention_mask": masks[1]}
     with ExitStack() as stack:
         if embeddings is not None:
             stack.enter_context(_embeddings_replaced(lm, _split(embeddings, encoder_length)))

@@ -1,5 +1,7 @@
 """What an embedding becomes when its feature is off."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,25 +9,39 @@ from torch import Tensor
 from spanwise.errors import OptionError
 from spanwise.model.language_model import LanguageModel
 
-NAMES = ("zero", "pad", "mean")
+NAMES = ("unk", "zero", "pad", "mean")
+_SPECIAL = {"pad": "pad_token_id", "unk": "unk_token_id"}
+REMOVALS = ("mask", "delete")
+"""Off means not there: hidden by the attention mask, or left out so that the positions close up."""
 
 
-def default_baseline(lm: LanguageModel, preferred: str) -> str:
-    """Returns a method's default baseline, or "zero" where it is a token that the vocabulary does not have."""
-    if preferred.startswith("token:") and not lm.has_token(preferred.removeprefix("token:")):
-        return "zero"
-    return preferred
+def default_baseline(lm: LanguageModel, preferred: Sequence[str]) -> str:
+    """Returns the first of the preferred baselines that the tokenizer has.
+
+    An unknown token that also begins, ends or pads texts (GPT-2's) stands for that, and does not count.
+    """
+    own = lm.tokenizer
+    shared = (own.bos_token_id, own.eos_token_id, own.pad_token_id, None)
+    for name in preferred:
+        if name == "unk":
+            if own.unk_token_id not in shared:
+                return name
+        elif not name.startswith("token:") or lm.has_token(name.removeprefix("token:")):
+            return name
+    raise AssertionError(f"no default baseline among {preferred} can be had from any tokenizer")
 
 
 def baseline_embeddings(
     lm: LanguageModel, baseline: str | Float[Tensor, "..."], length: int
-) -> tuple[Float[Tensor, "source hidden"], str]:
+) -> tuple[Float[Tensor, "source hidden"] | str, str]:
     """Returns the baseline for every source position, in float32, and its name for the provenance.
+
+    A removal ("mask", "delete") has no embeddings and comes back as its name.
 
     Args:
         lm: The model.
-        baseline: "zero", "pad", "mean" (of the embedding matrix), "token:TEXT", or embeddings of shape
-            [hidden], [source, hidden] or [1, source, hidden].
+        baseline: "unk", "pad" or "token:TEXT" (tokens), "zero", "mean" (of the embedding matrix), "mask", "delete", or
+            embeddings of shape [hidden], [source, hidden] or [1, source, hidden].
         length: Source positions.
 
     Raises:
@@ -36,16 +52,19 @@ def baseline_embeddings(
         return _from_tensor(baseline, lm, length, hidden), f"tensor{list(baseline.shape)}"
     if not isinstance(baseline, str):
         raise OptionError(f"baseline must be a name or a tensor, not {type(baseline).__name__}.")
+    if baseline in REMOVALS:
+        return baseline, baseline
     if baseline == "zero":
         row = torch.zeros(hidden, device=lm.device)
     elif baseline == "mean":
         ids = torch.arange(len(lm.tokenizer), device=lm.device)
         row = sum_of_embeddings(lm, ids) / len(ids)
-    elif baseline == "pad" or (baseline.startswith("token:") and baseline != "token:"):
+    elif baseline in _SPECIAL or (baseline.startswith("token:") and baseline != "token:"):
         row = sum_of_embeddings(lm, torch.tensor([_token_id(lm, baseline)], device=lm.device))
     else:
         raise OptionError(
-            f"unknown baseline {baseline!r}. Allowed: {', '.join(NAMES)}, token:TEXT (token:<unk>, say), or a tensor."
+            f"unknown baseline {baseline!r}. Allowed: {', '.join(NAMES + REMOVALS)}, token:TEXT (token:<unk>, say), "
+            "or a tensor."
         )
     return row.expand(length, hidden), baseline
 
@@ -58,12 +77,13 @@ def sum_of_embeddings(lm: LanguageModel, ids: Tensor) -> Float[Tensor, " hidden"
 
 
 def _token_id(lm: LanguageModel, baseline: str) -> int:
-    if baseline == "pad":
-        if lm.tokenizer.pad_token_id is None:
+    if baseline in _SPECIAL:
+        found = getattr(lm.tokenizer, _SPECIAL[baseline])
+        if found is None:
             raise OptionError(
-                "baseline='pad' was asked, but the tokenizer has no pad token; 'token:TEXT' names another."
+                f"baseline={baseline!r} was asked, but the tokenizer has no such token; 'token:TEXT' names another."
             )
-        return int(lm.tokenizer.pad_token_id)
+        return int(found)
     return lm.token_id(baseline.removeprefix("token:"))
 
 

@@ -34,9 +34,9 @@ def gap_note(lm: LanguageModel, info: MethodInfo, gap: float, baseline: str | No
     if baseline == "zero" and lm.uses_rms_norm and info.family == "gradient":
         return note + (
             "Likely cause: RMSNorm does not see scale, so the path from a zero embedding is a step at its beginning, "
-            f"which no n_steps resolves. Use another baseline, such as {info.baseline!r}."
+            "which no n_steps resolves. Use another baseline, such as 'unk' or 'token:.'."
         )
-    for option, what in (("n_steps", "steps"), ("n_samples", "samples")):
+    for option, what in (("factor", "midpoints"), ("n_steps", "steps"), ("n_samples", "samples")):
         if option in info.options:
             return note + (
                 f"Likely cause: too few {what}. Use method_options={{{option!r}: ...}} with a larger number."

@@ -103,7 +103,7 @@ def make_contrast(scorer: Scorer, wanted: Contrast, encoding: Encoding, axes: Ax
     kept = min(shared, length, len(scorer.features))
     features[:kept] = scorer.features[:kept]
     baseline = scorer.baseline
-    if baseline is not None:  # behind the shared part nothing is switched off, so any row will do
+    if isinstance(baseline, Tensor):  # behind the shared part nothing is switched off, so any row will do
         baseline = torch.cat([baseline[:kept], baseline[:1].expand(length - kept, -1)])
     rows = torch.zeros(1, len(foil_ids), dtype=torch.bool)
     rows[0, span.first_token :] = True

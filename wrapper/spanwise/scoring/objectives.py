@@ -22,8 +22,8 @@ class Context:
 
     Attributes:
         target_ids: Ids of the target tokens that are scored, aligned with `outputs.logits`.
-        positions: For each of them the position at which it is predicted, in the sequence that writes the target
-            (`outputs.hidden_states[layer][:, positions]`).
+        positions: For each of them the position at which it is predicted, counted from the end of the sequence that
+            writes the target: `outputs.hidden_states[layer][:, positions]`.
         at_input: Returns the model's outputs at the unchanged input, without a graph.
     """
 

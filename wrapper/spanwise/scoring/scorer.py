@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from spanwise.errors import MethodError
 from spanwise.model.forward import embed, forward
 from spanwise.model.language_model import LanguageModel
 from spanwise.scoring.objectives import Context, Objective
@@ -46,7 +47,7 @@ class Scorer:
         objective: From logits to one value a target token.
         rows: For each row the target tokens whose values are added.
         features: For each source position the index of its feature, or -1 where it is frozen.
-        baseline: The embeddings of features that are off.
+        baseline: The embeddings of features that are off, or "mask" or "delete" where off means not there.
         batch_size: Sequences a forward.
         tick: Called with the sequences done since the last call.
         counts: The work done so far.
@@ -58,7 +59,7 @@ class Scorer:
     objective: Objective
     rows: Bool[Tensor, "row target"]
     features: Int[Tensor, " source"]
-    baseline: Float[Tensor, "source hidden"] | None
+    baseline: Float[Tensor, "source hidden"] | str | None
     batch_size: int
     tick: Callable[[int], object] = lambda done: None
     counts: Counts = field(default_factory=Counts)
@@ -75,10 +76,10 @@ class Scorer:
         self._features = self.features[: self.length].to(device)
         self._attributed = self._features >= 0
         # A decoder begins with a token of its own, which stands as the prompt's last.
-        self._encoder_length = len(self.prompt_ids) - 1 if self.lm.is_encoder_decoder else 0
+        self.encoder_length = len(self.prompt_ids) - 1 if self.lm.is_encoder_decoder else 0
         self._context = self._context_of(self._first, self._last)
-        self.embeddings = embed(self.lm, self._ids, self._encoder_length)[0]  # [source, hidden]
-        if self.baseline is not None:
+        self.embeddings = embed(self.lm, self._ids, self.encoder_length)[0]  # [source, hidden]
+        if isinstance(self.baseline, Tensor):
             start = self.baseline[: self.length].to(device)
             self.baseline_embeddings = torch.where(self._attributed[:, None], start, self.embeddings)
 
@@ -103,8 +104,8 @@ class Scorer:
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
         """Returns the rows' values for each setting of the gates, without gradients."""
         with torch.no_grad():
-            parts = [self._rows(self._on_path(part)) for part in gates.split(self.batch_size)]
-        return torch.cat(parts)
+            rows = self._without if isinstance(self.baseline, str) else self._replaced
+            return torch.cat([rows(part) for part in gates.split(self.batch_size)])
 
     def gate_gradients(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row feature"]:
         """Returns the gradient of each row with respect to the gates.
@@ -157,23 +158,52 @@ class Scorer:
         outputs, below_head = self._forward(ids, self._last - self._first, embeddings)
         return self.objective.value(outputs, self._context), below_head
 
-    def _rows(self, embeddings: Float[Tensor, "batch source hidden"]) -> Float[Tensor, "batch row"]:
-        values, _ = self._values(embeddings)
-        self._count(len(embeddings))
+    def _replaced(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
+        values, _ = self._values(self._on_path(gates))
+        self._count(len(gates))
         return values @ self._row_weights.T.to(values)
+
+    def _without(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
+        """Returns the rows' values where features that are off are hidden or left out."""
+        on = gates.to(self._ids.device)[:, self._features.clamp(min=0)] > 0.5
+        there = on | ~self._attributed  # [batch, source]
+        ids = self._ids.expand(len(gates), -1)
+        if self.baseline == "mask":
+            return self._rows_of(ids, self.encoder_length, mask=there)
+        # Sequences of one length go together, so that nothing is padded.
+        cut = self.encoder_length or self.length
+        lengths = torch.stack([there[:, :cut].sum(1), there.sum(1)], dim=1)
+        rows = torch.empty(len(gates), self.row_count, device=ids.device)
+        for encoder_length, length in lengths.unique(dim=0).tolist():
+            same = (lengths == torch.tensor([encoder_length, length], device=ids.device)).all(1)
+            kept = ids[same][there[same]].view(-1, length)
+            if encoder_length == 0 or length < self._last - self._first:
+                raise MethodError(
+                    "baseline='delete' leaves nothing of the prompt to predict the target from. Keep a part of it "
+                    "frozen (a BOS token, say), or use baseline='mask'."
+                )
+            rows[same] = self._rows_of(kept, encoder_length if self.encoder_length else 0)
+        return rows
+
+    def _rows_of(self, ids: Int[Tensor, "batch source"], encoder_length: int, **options: Any) -> Tensor:
+        keep = self._last - self._first
+        outputs, _ = forward(self.lm, ids, keep, encoder_length=encoder_length, **self._reads(), **options)
+        self._count(len(ids))
+        return self.objective.value(outputs, self._context) @ self._row_weights.T
 
     def _forward(
         self, ids: Int[Tensor, "batch source"], keep: int, embeddings: Tensor | None = None
     ) -> tuple[Any, Tensor | None]:
-        options = {"output_hidden_states": True} if self.objective.hidden_states else {}
-        length = self._encoder_length
-        return forward(self.lm, ids, keep, embeddings=embeddings, encoder_length=length, **options)
+        length = self.encoder_length
+        return forward(self.lm, ids, keep, embeddings=embeddings, encoder_length=length, **self._reads())
+
+    def _reads(self) -> dict[str, Any]:
+        return {"output_hidden_states": True} if self.objective.hidden_states else {}
 
     def _context_of(self, first: int, last: int) -> Context:
         """Returns the context of target tokens [first, last)."""
         device = self.lm.device
         ids = torch.tensor(self.target_ids[first:last], device=device)
-        start = len(self.prompt_ids) - 1 - self._encoder_length  # where target 0 is predicted
 
         @cache
         def at_input() -> Any:
@@ -183,7 +213,7 @@ class Scorer:
             self._count(1, tick=False)
             return outputs
 
-        return Context(ids, torch.arange(start + first, start + last, device=device), at_input)
+        return Context(ids, torch.arange(first - last, 0, device=device), at_input)
 
     def _count(self, batch: int, *, tick: bool = True) -> None:
         self.counts.calls += 1

@@ -1,0 +1,1 @@
+"""Can an attribution be trusted? Ground truth, so far: prompts whose causes were planted."""
