@@ -10,6 +10,7 @@ from torch import nn
 
 from spanwise.errors import ModelError, OptionError
 from spanwise.model import four_bit
+from spanwise.model.notices import notices_dropped
 
 
 class LanguageModel:
@@ -154,10 +155,12 @@ class LanguageModel:
             QuantizationError: The 4-bit weights were changed by an earlier run and cannot be restored.
         """
         with ExitStack() as stack:
-            note = stack.enter_context(four_bit.exact_weights(self.model))
-            if note and note not in self.notes:
-                self.notes.append(note)
+            notes = [stack.enter_context(four_bit.exact_weights(self.model))]
+            if self.quantization == "int8":
+                notes.append("int8 layers round their inputs too: to float16, then to 8 bits")
+            self.notes += [note for note in notes if note and note not in self.notes]
             stack.enter_context(_frozen(self.model))
+            stack.enter_context(notices_dropped())
             yield
 
     def has_token(self, token: str) -> bool:

@@ -12,6 +12,7 @@ import transformers
 from spanwise.errors import ModelError, OptionError, QuantizationError, one_of, require
 from spanwise.model import four_bit
 from spanwise.model.language_model import LanguageModel
+from spanwise.model.notices import notices_dropped
 
 Quantization: TypeAlias = Literal["nf4", "fp4", "int8"]
 QUANTIZATIONS = ("nf4", "fp4", "int8")
@@ -85,7 +86,8 @@ def load_model(
             if getattr(kind_of_model, "is_encoder_decoder", False)
             else transformers.AutoModelForCausalLM
         )
-        model = family.from_pretrained(path, **arguments)
+        with notices_dropped():
+            model = family.from_pretrained(path, **arguments)
         if tokenizer is None or isinstance(tokenizer, str | os.PathLike):
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 tokenizer or path, revision=revision, trust_remote_code=trust_remote_code
