@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,18 +179,25 @@ class Attribution:
         """What each row of `scores` is about: target tokens, or the texts of the spans."""
         return self.target_tokens if self.rows == "token" else [span.text for span in self.spans]
 
-    def top(self, k: int = 5, *, row: int = 0) -> list[tuple[Token, float]]:
-        """Returns the `k` source tokens with the largest absolute score of one span, or of one row without spans.
+    def top(self, k: int = 5, *, row: int | None = None) -> list[tuple[Token, float]]:
+        """Returns the `k` source tokens with the largest absolute score.
 
         Args:
             k: How many.
-            row: Which span, or which row of `scores` where no span was asked for.
+            row: Of that row of `scores`; None: of the first span, or of the whole target where no span was asked for.
+                Token rows are added where a span has no scores of its own.
 
         Returns:
             Pairs of token and score, largest first; frozen tokens are left out.
         """
-        table = self.span_scores if self.spans and not self.span_scores.isnan().all() else self.scores
-        values = table[row]
+        if row is not None or self.rows == "span":
+            values = self.scores[row or 0]
+        elif self.spans and not self.span_scores[0].isnan().all():
+            values = self.span_scores[0]
+        else:
+            first, last = (self.spans[0].first_token, self.spans[0].last_token) if self.spans else (0, len(self.target))
+            part = self.scores[first:last]
+            values = torch.where(part.isnan().all(0), torch.nan, part.nansum(0))
         order = torch.argsort(values.abs().nan_to_num(-1.0), descending=True)
         kept = [int(i) for i in order if not values[i].isnan()]
         return [(self.source[i], float(values[i])) for i in kept[:k]]
@@ -254,13 +260,3 @@ class Attribution:
         from spanwise.engines.captum_result import to_captum
 
         return to_captum(self)
-
-
-def concatenate_text(tokens: Sequence[Token]) -> str:
-    """Returns the characters that a run of tokens covers, each once although several tokens may share one."""
-    text, at = "", -1
-    for token in tokens:
-        skipped = max(at - token.start, 0)
-        text += token.text[skipped:]
-        at = max(at, token.end)
-    return text
