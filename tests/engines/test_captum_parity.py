@@ -121,3 +121,11 @@ def test_to_captum(lm: spanwise.LanguageModel) -> None:
     assert torch.equal(theirs.token_attr, result.scores[:, kept])
     assert "".join(theirs.input_tokens) == PROMPT
     assert torch.allclose(theirs.seq_attr, result.scores[:, kept].sum(0))
+    again = spanwise.Attribution.from_captum(theirs)
+    assert torch.equal(again.scores, result.scores[:, kept])
+    assert again.prompt == PROMPT and again.target_text == TARGET
+    torch.testing.assert_close(again.target_scores, result.target_scores)
+    whole = spanwise.Attribution.from_captum(
+        LLMAttributionResult(input_tokens=["a", "b"], output_tokens=["c"], seq_attr=[1.0, 2.0])
+    )
+    assert whole.rows == "span" and whole.span_scores.tolist() == [[1.0, 2.0]]

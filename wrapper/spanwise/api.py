@@ -118,7 +118,7 @@ def attribute(
             _check_removal(off, info, prefix)
         # Beside the method's own work: the target's scores, and both ends of the path for the completeness gap.
         work = sum(info.work(axes.feature_count, len(axes.table), options)) + 1 + 2 * info.complete
-        with progress_bar(work, method, progress) as tick, seeded(seed):
+        with progress_bar(work, info.name, progress) as tick, seeded(seed):
             scorer = Scorer(
                 lm, encoding.prompt_ids, encoding.target_ids, aim, axes.table, axes.features, off, size, tick
             )
@@ -140,7 +140,9 @@ def attribute(
     reduction = options.get("reduction", "sum")
     return Attribution(
         scores=scores,
-        span_scores=axes.span_scores(scores, linear=info.linear and reduction == "sum"),
+        span_scores=axes.span_scores(
+            scores, linear=info.linear and reduction == "sum" and engine not in info.unsigned_on
+        ),
         target_scores=target_scores,
         source=axes.source,
         target=encoding.target_tokens,
@@ -151,7 +153,7 @@ def attribute(
         completeness_gap=gap,
         provenance=Provenance(
             **_model_facts(lm),
-            method=method,
+            method=info.name,
             engine=engine,
             objective=aim_name,
             baseline=baseline_name,
@@ -159,7 +161,9 @@ def attribute(
             seed=seed,
             reduction=reduction,
             coverage="prompt" if prefix == "fixed" else "prompt and generated prefix",
-            signed=options["reduction"] == "sum" if "reduction" in options else info.signed,
+            signed=options["reduction"] == "sum"
+            if "reduction" in options
+            else info.signed and engine not in info.unsigned_on,
             unit=info.unit.replace("objective", aim.unit),
             boundary=encoding.boundary,
             prompt_ids=encoding.prompt_ids,

@@ -13,6 +13,7 @@ from spanwise.errors import InputError
 
 if TYPE_CHECKING:
     import captum.attr
+    import inseq
     import pandas
 
 Rows = Literal["token", "span"]
@@ -260,3 +261,31 @@ class Attribution:
         from spanwise.engines.captum_result import to_captum
 
         return to_captum(self)
+
+    def to_inseq(self) -> "inseq.FeatureAttributionOutput":
+        """Returns Inseq's result, which shows, saves and aggregates there; `from_inseq` gives this one back."""
+        from spanwise.engines.inseq_result import to_inseq
+
+        return to_inseq(self)
+
+    @classmethod
+    def from_inseq(cls, output: "inseq.FeatureAttributionOutput", *, index: int = 0) -> "Attribution":
+        """Returns a result of Inseq for a causal model as ours.
+
+        Args:
+            output: Inseq's.
+            index: Which of its sequences.
+
+        Raises:
+            InputError: A result of an encoder-decoder model, or of another shape than ours can hold.
+        """
+        from spanwise.engines.inseq_result import from_inseq
+
+        return from_inseq(output, index=index)
+
+    @classmethod
+    def from_captum(cls, output: "captum.attr.LLMAttributionResult") -> "Attribution":
+        """Returns a result of Captum as ours. What Captum does not keep (ids, the method) is left unknown."""
+        from spanwise.engines.captum_result import from_captum
+
+        return from_captum(output)

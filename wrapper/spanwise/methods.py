@@ -4,7 +4,7 @@ To add a method: a row here, and a runner under its name in the engine that has 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -69,13 +69,14 @@ class MethodInfo:
         baselines: What a feature becomes by default when it is off: the first that the tokenizer has. Empty for a
             method without a baseline. See `PATH_BASELINES` for the evidence.
         sampled: Its scores depend on `seed`.
-        unit: Of a score: "objective" (nats for log_prob), "objective per embedding unit", "attention weight" or
-            "attention flow".
+        unit: Of a score: "objective" (nats for log_prob), "objective per embedding unit", "share of importance",
+            "attention weight" or "attention flow".
         cost: Forwards and backwards, as a formula in features F, target rows T and its options.
         work: The same, as a function of F, T and the options that returns (forwards, backwards).
         needs: Optional packages.
         caveat: What the field knows against it.
         options: Its own options.
+        unsigned_on: Engines that keep no sign of a method that has one.
         refused: Engines that lack it, with the reason.
     """
 
@@ -96,6 +97,7 @@ class MethodInfo:
     needs: tuple[str, ...] = ()
     caveat: str = ""
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    unsigned_on: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -141,6 +143,11 @@ _REDUCTION = Option(
     "sum", "how the hidden axis becomes one score: a signed sum, or its length", choices=("sum", "l2_norm")
 )
 _N_STEPS = Option(50, "points on the path from the baseline to the input", least=1)
+_QUADRATURE = Option(
+    "gausslegendre",
+    "Captum's quadrature",
+    choices=("gausslegendre", "riemann_trapezoid", "riemann_middle", "riemann_left", "riemann_right"),
+)
 _INTERNAL = Option(None, "points that Captum hands over at a time; default: all, split by batch_size", least=1)
 _ADDITIVE = "assumes that features add up, which a transformer's do not"
 _ZERO_PATH = "the baseline is a choice, and rankings change with it; from zero the path is a step under RMSNorm"
@@ -149,7 +156,7 @@ _TABLE = (
     MethodInfo(
         "saliency",
         "gradient",
-        ("captum",),
+        ("captum", "inseq"),
         "length of the objective's gradient at each embedding",
         "Simonyan et al. 2013, arXiv:1312.6034, eq. 4; the l2 norm over the hidden axis instead of the largest entry",
         signed=False,
@@ -165,7 +172,7 @@ _TABLE = (
     MethodInfo(
         "input_x_gradient",
         "gradient",
-        ("captum",),
+        ("captum", "inseq"),
         "gradient times embedding, summed over the hidden axis",
         "Shrikumar et al. 2016, arXiv:1605.01713, section 2",
         signed=True,
@@ -180,7 +187,7 @@ _TABLE = (
     MethodInfo(
         "integrated_gradients",
         "gradient",
-        ("captum",),
+        ("captum", "inseq"),
         "gradients averaged along the straight path from the baseline, times the way",
         "Sundararajan et al. 2017, arXiv:1703.01365, eq. 1",
         signed=True,
@@ -192,18 +199,14 @@ _TABLE = (
         caveat=_ZERO_PATH,
         options={
             "n_steps": _N_STEPS,
-            "method": Option(
-                "gausslegendre",
-                "Captum's quadrature",
-                choices=("gausslegendre", "riemann_trapezoid", "riemann_middle", "riemann_left", "riemann_right"),
-            ),
+            "method": _QUADRATURE,
             "internal_batch_size": _INTERNAL,
         },
     ),
     MethodInfo(
         "gradient_shap",
         "gradient",
-        ("captum",),
+        ("captum", "inseq"),
         "gradients at random points between baseline and (noisy) input, times the way",
         "Lundberg & Lee 2017, arXiv:1705.07874; expected gradients, Erion et al. 2019, arXiv:1906.10670, eq. 4",
         signed=True,
@@ -218,6 +221,54 @@ _TABLE = (
             "n_samples": Option(20, "random points", least=1),
             "stdevs": Option(0.0, "standard deviation of the noise, in embedding units", least=0.0),
         },
+    ),
+    MethodInfo(
+        "deeplift",
+        "gradient",
+        ("inseq",),
+        "differences from the baseline carried back through the layers",
+        "Shrikumar et al. 2017, arXiv:1704.02685, section 3 (rescale rule)",
+        signed=True,
+        complete=False,
+        linear=True,
+        cost="2 x T forwards and backwards",
+        work=lambda f, t, o: (2 * t, 2 * t),
+        baselines=PATH_BASELINES,
+        caveat="its rules know no layer of today's language models: there it is gradient x (input - baseline)",
+    ),
+    MethodInfo(
+        "discretized_integrated_gradients",
+        "gradient",
+        ("inseq",),
+        "gradients along a path through the embeddings of neighboring tokens, times the way",
+        "Sanyal & Ren 2021, arXiv:2108.13654, eq. 3",
+        signed=True,
+        complete=False,
+        linear=True,
+        cost="n_steps x T forwards and backwards",
+        work=lambda f, t, o: (o["n_steps"] * t, o["n_steps"] * t),
+        baselines=("unk", "token:.", "pad"),
+        needs=("sklearn",),
+        caveat="its sum misses much of the change; the baseline must be a token",
+        options={
+            "n_steps": _N_STEPS,
+            "strategy": Option("greedy", "how the next token of the path is chosen", choices=("greedy", "maxcount")),
+        },
+    ),
+    MethodInfo(
+        "sequential_integrated_gradients",
+        "gradient",
+        ("inseq",),
+        "integrated gradients of each token alone, all others left as they are",
+        "Enguehard 2023, arXiv:2305.15853, eq. 4",
+        signed=True,
+        complete=False,
+        linear=True,
+        cost="S x n_steps x T forwards and backwards (S: positions)",
+        work=lambda f, t, o: (f * o["n_steps"] * t, f * o["n_steps"] * t),
+        baselines=PATH_BASELINES,
+        caveat="each score is a single token's ablation effect, at a high price",
+        options={"n_steps": _N_STEPS, "method": _QUADRATURE, "internal_batch_size": _INTERNAL},
     ),
     MethodInfo(
         "uniform_discretized_integrated_gradients",
@@ -276,7 +327,7 @@ _TABLE = (
     MethodInfo(
         "feature_ablation",
         "perturbation",
-        ("captum",),
+        ("captum", "inseq"),
         "drop of the objective when one feature is replaced by its baseline",
         "Zeiler & Fergus 2013, arXiv:1311.2901, section 4.2 (occlusion); Li et al. 2016, arXiv:1612.08220, eq. 1",
         signed=True,
@@ -284,6 +335,7 @@ _TABLE = (
         linear=True,
         cost="F + 1 forwards",
         work=lambda f, t, o: (f + 1, 0),
+        unsigned_on=("inseq",),
         caveat="blind to causes that back each other up; depends on what the baseline is",
     ),
     MethodInfo(
@@ -352,9 +404,50 @@ _TABLE = (
         },
     ),
     MethodInfo(
+        "reagent",
+        "perturbation",
+        ("inseq",),
+        "share of importance, learned from which random replacements keep the target token likely",
+        "Zhao & Shan 2024, arXiv:2402.00794, algorithm 1",
+        signed=False,
+        complete=False,
+        linear=False,
+        cost="at most 1 + T x num_probes x (1 + 2 x max_probe_steps) forwards",
+        work=lambda f, t, o: (1 + t * o["num_probes"] * (1 + 2 * o["max_probe_steps"]), 0),
+        baselines=(),
+        sampled=True,
+        unit="share of importance",
+        caveat="needs the target among the model's likeliest tokens; knows no objective",
+        options={
+            "keep_top_n": Option(5, "tokens kept in the stopping test", least=1),
+            "replacing_ratio": Option(0.3, "share of tokens replaced in a probe", least=0.0),
+            "stopping_condition_top_k": Option(3, "the target must be among so many likeliest tokens", least=1),
+            "max_probe_steps": Option(3000, "most steps of a probe", least=1),
+            "num_probes": Option(16, "probes in parallel", least=1),
+        },
+    ),
+    MethodInfo(
+        "value_zeroing",
+        "perturbation",
+        ("inseq",),
+        "how much a block's output turns when one token's values are zeroed, as a share",
+        "Mohebbi et al. 2023, arXiv:2301.12971, eq. 2",
+        signed=False,
+        complete=False,
+        linear=False,
+        cost="S + 1 forwards (S: positions)",
+        work=lambda f, t, o: (f + 1, 0),
+        baselines=(),
+        unit="share of importance",
+        caveat="looks at one block at a time; knows no objective",
+        options={
+            "layer": Option("mean", "which layer, counted from 0; or all averaged, or the last", 0, ("mean", "last"))
+        },
+    ),
+    MethodInfo(
         "attention",
         "attention",
-        ("native",),
+        ("native", "inseq"),
         "attention weight from the position that predicts a target token; a span is the mean of its tokens",
         "Vaswani et al. 2017, arXiv:1706.03762, eq. 1",
         signed=False,
@@ -403,8 +496,28 @@ _TABLE = (
     ),
 )
 
-METHODS: Mapping[str, MethodInfo] = MappingProxyType({row.name: row for row in _TABLE})
 ENGINES = ("captum", "inseq", "native")
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {"occlusion": "feature_ablation", "udig": "uniform_discretized_integrated_gradients"}
+)
+_LACKS = {"captum": "Captum does not have it", "inseq": "Inseq does not have it"}
+_REASONS = {
+    ("lime", "inseq"): "Inseq 0.7.1's LIME adds the integer id of the unknown token to the embeddings",
+    ("deeplift", "captum"): "Captum offers it for modules with activations that language models do not use",
+}
+
+
+def _with_refusals(row: MethodInfo) -> MethodInfo:
+    """Returns the row with a reason for every engine that lacks the method."""
+    reasons = _LACKS | {
+        "native": f"native methods are those that neither engine has, and {row.engines[0]} has this one"
+    }
+    missing = [engine for engine in ENGINES if engine not in row.engines]
+    found = {engine: _REASONS.get((row.name, engine), reasons[engine]) for engine in missing}
+    return replace(row, refused=MappingProxyType(found))
+
+
+METHODS: Mapping[str, MethodInfo] = MappingProxyType({row.name: _with_refusals(row) for row in _TABLE})
 
 
 def list_methods() -> list[MethodInfo]:
@@ -413,13 +526,13 @@ def list_methods() -> list[MethodInfo]:
     >>> [method.name for method in list_methods()][:3]
     ['saliency', 'input_x_gradient', 'integrated_gradients']
     """
-    return list(_TABLE)
+    return list(METHODS.values())
 
 
 def find_method(name: str) -> MethodInfo:
-    """Returns the row of a method.
+    """Returns the row of a method, given by its name or an alias.
 
     Raises:
         OptionError: There is none of that name.
     """
-    return METHODS[one_of("method", name, METHODS)]
+    return METHODS[one_of("method", ALIASES.get(name, name), METHODS)]

@@ -41,6 +41,8 @@ def find_runner(method: MethodInfo, engine: str) -> Runner:
     """
     for package in method.needs:
         require(package, {"sklearn": "surrogate", "scipy": "flow"}[package], method.name)
+    if engine == "inseq":
+        require("inseq", "inseq", "engine='inseq'")
     for room in _ROOMS[engine]:
         runners: dict[str, Runner] = importlib.import_module(room).RUNNERS
         if method.name in runners:

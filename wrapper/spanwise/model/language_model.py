@@ -10,6 +10,7 @@ from torch import nn
 
 from spanwise.errors import ModelError, OptionError
 from spanwise.model import four_bit
+from spanwise.model.kept import kept
 from spanwise.model.notices import notices_dropped
 
 
@@ -159,7 +160,9 @@ class LanguageModel:
             if self.quantization == "int8":
                 notes.append("int8 layers round their inputs too: to float16, then to 8 bits")
             self.notes += [note for note in notes if note and note not in self.notes]
-            stack.enter_context(_frozen(self.model))
+            stack.enter_context(kept(self.model))
+            self.model.eval()
+            self.model.requires_grad_(False)
             stack.enter_context(notices_dropped())
             yield
 
@@ -180,20 +183,3 @@ class LanguageModel:
         if len(ids) != 1:
             raise OptionError(f"{token!r} is {len(ids)} tokens of this vocabulary, where exactly one is needed.")
         return int(ids[0])
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    trained = [module for module in model.modules() if module.training]
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        for module in trained:
-            module.training = False
-        for parameter in learned:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for module in trained:
-            module.training = True
-        for parameter in learned:
-            parameter.requires_grad_(True)

@@ -77,7 +77,7 @@ class Scorer:
         self._attributed = self._features >= 0
         # A decoder begins with a token of its own, which stands as the prompt's last.
         self.encoder_length = len(self.prompt_ids) - 1 if self.lm.is_encoder_decoder else 0
-        self._context = self._context_of(self._first, self._last)
+        self._context = self.context_of(self._first, self._last)
         self.embeddings = embed(self.lm, self._ids, self.encoder_length)[0]  # [source, hidden]
         if isinstance(self.baseline, Tensor):
             start = self.baseline[: self.length].to(device)
@@ -99,7 +99,7 @@ class Scorer:
         with torch.no_grad():
             outputs, _ = self._forward(ids, len(self.target_ids))
             self._count(1)
-            return self.objective.value(outputs, self._context_of(0, len(self.target_ids)))[0].float().cpu()
+            return self.objective.value(outputs, self.context_of(0, len(self.target_ids)))[0].float().cpu()
 
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
         """Returns the rows' values for each setting of the gates, without gradients."""
@@ -200,7 +200,7 @@ class Scorer:
     def _reads(self) -> dict[str, Any]:
         return {"output_hidden_states": True} if self.objective.hidden_states else {}
 
-    def _context_of(self, first: int, last: int) -> Context:
+    def context_of(self, first: int, last: int) -> Context:
         """Returns the context of target tokens [first, last)."""
         device = self.lm.device
         ids = torch.tensor(self.target_ids[first:last], device=device)
