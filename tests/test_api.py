@@ -182,6 +182,15 @@ BAD = [
     ({"rows": "both"}, OptionError, r"unknown rows 'both'"),
     ({"generation_options": {"max_new_tokens": 3}}, OptionError, r"so was the target"),
     ({"method": "shapley_values"}, MethodError, r"asked for \d+ features; it allows at most 8"),
+    ({"span": 5}, OptionError, r"a span is a text, a compiled regex, a tuple \(start, end\) of characters.*not 5"),
+    ({"span": [1, 9]}, OptionError, r"a tuple \(start, end\)"),
+    ({"method_options": [1]}, OptionError, r"method_options is a mapping from names to values, not \[1\]"),
+    ({"seed": "a"}, OptionError, r"seed must be an integer of at least 0, not 'a'"),
+    ({"progress": "yes"}, OptionError, r"progress is None, True or False, not 'yes'"),
+    ({"baseline": torch.full((64,), torch.nan)}, OptionError, r"baseline tensor holds NaN"),
+    ({"method_options": {"n_steps": 5000}}, OptionError, r"Gauss-Legendre.*at most 1000.*riemann_middle"),
+    ({"method": "attention", "objective": "prob"}, OptionError, r"attention reads weights, which no objective changes"),
+    ({"engine": "inseq", "method": "lime"}, MethodError, r"lime was asked on.*adds the integer id.*It runs on: captum"),
     ({"span": "swimming"}, SpanError, r"'swimming' is not in the target"),
 ]
 
@@ -192,6 +201,16 @@ def test_bad_input(lm: spanwise.LanguageModel, asked: dict, error: type[Exceptio
     with pytest.raises(error, match=message) as caught:
         spanwise.attribute(lm, PROMPT, TARGET, **asked)
     assert isinstance(caught.value, spanwise.AttributionError)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_target_of_no_kind(lm: spanwise.LanguageModel) -> None:
+    with pytest.raises(InputError, match=r"a text, a sequence of token ids or None, not 3.5"):
+        spanwise.attribute(lm, PROMPT, 3.5)
+    with pytest.raises(ModelError, match="a name or a folder, not 3"):
+        spanwise.load_model(3)
+    with pytest.raises(OptionError, match="row 4 was asked, but there are 1 rows"):
+        run(lm, "saliency", span="different").top(row=4)
 
 
 def test_too_long(lm: spanwise.LanguageModel) -> None:

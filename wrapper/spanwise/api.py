@@ -5,13 +5,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from spanwise.attribution import Attribution, Provenance
 from spanwise.engines.registry import choose_engine, find_runner, versions
-from spanwise.errors import AttributionWarning, InputError, LengthError, MethodError, OptionError
+from spanwise.errors import AttributionWarning, InputError, LengthError, MethodError, OptionError, at_least
 from spanwise.methods import MethodInfo, find_method
-from spanwise.model.generation import generate
+from spanwise.model.generation import DEFAULTS, generate
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.memory import peak_memory_gib
 from spanwise.model.seeding import seeded
@@ -93,6 +94,7 @@ def attribute(
         raise InputError(
             f"a LanguageModel is needed, not {type(lm).__name__}: spanwise.LanguageModel(model, tokenizer)."
         )
+    _check_kinds(target, method_options, generation_options, seed, progress)
     info = find_method(method)
     engine = choose_engine(info, engine)
     runner = find_runner(info, engine)
@@ -106,7 +108,9 @@ def attribute(
     if target is not None and generation_options:
         raise OptionError("generation_options were given, but so was the target: nothing is generated.")
 
-    with lm.session():
+    with lm.session() as warning:
+        if warning:
+            warnings.warn(warning, AttributionWarning, stacklevel=2)
         encoding = _encode(lm, prompt, target, strict_boundary, generation_options or {}, seed)
         axes = make_axes(encoding, info, span=span, occurrence=occurrence, rows=rows, frozen=frozen, prefix=prefix)
         length = len(axes.source)
@@ -127,11 +131,15 @@ def attribute(
             target_scores = scorer.reference()
             scores = axes.spread(runner(scorer, options).float().cpu())
             gap = completeness_gap(scorer, scores) if info.complete else None
+            if isinstance(objective, Contrast):
+                value = float(scorer.scores(torch.ones(1, axes.feature_count)))
     check_finite(lm, target_scores, scores, axes.mask)
 
     notes = [*lm.notes, *(each.note for each in axes.spans if each.note)]
     if encoding.boundary != "clean":
         notes.append(f"{encoding.boundary}; the target was tokenized as a continuation")
+    if isinstance(objective, Contrast):
+        notes.append(f"the contrast at the input is {value:.4g} {aim.unit}; target_scores are the target's own part")
     if aim.name == "prob" and axes.rows == "span":
         notes.append("a span's objective is the sum of its token probabilities, not their product")
     if gap is not None and gap > GAP_WARNING:
@@ -169,7 +177,7 @@ def attribute(
             prompt_ids=encoding.prompt_ids,
             target_ids=encoding.target_ids,
             generated=target is None,
-            generation_options=dict(generation_options or {}),
+            generation_options={**DEFAULTS, **(generation_options or {})} if target is None else {},
             batch_size=size,
             calls=scorer.counts.calls,
             forwards=scorer.counts.forwards,
@@ -180,6 +188,17 @@ def attribute(
             notes=tuple(notes),
         ),
     )
+
+
+def _check_kinds(target: Any, method_options: Any, generation_options: Any, seed: Any, progress: Any) -> None:
+    if not (target is None or isinstance(target, str | Sequence | Tensor)):
+        raise InputError(f"the target is a text, a sequence of token ids or None, not {target!r}.")
+    for name, given in (("method_options", method_options), ("generation_options", generation_options)):
+        if given is not None and not isinstance(given, Mapping):
+            raise OptionError(f"{name} is a mapping from names to values, not {given!r}.")
+    at_least("seed", seed, 0)
+    if not (progress is None or isinstance(progress, bool)):
+        raise OptionError(f"progress is None, True or False, not {progress!r}.")
 
 
 def _check_removal(off: Tensor | str, info: MethodInfo, prefix: str) -> None:

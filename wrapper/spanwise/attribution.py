@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spanwise.errors import InputError
+from spanwise.errors import InputError, OptionError, at_least
 
 if TYPE_CHECKING:
     import captum.attr
@@ -190,7 +190,13 @@ class Attribution:
 
         Returns:
             Pairs of token and score, largest first; frozen tokens are left out.
+
+        Raises:
+            OptionError: `k` is below 1, or there is no such row.
         """
+        at_least("k", k, 1)
+        if row is not None and at_least("row", row, 0) >= len(self.scores):
+            raise OptionError(f"row {row} was asked, but there are {len(self.scores)} rows.")
         if row is not None or self.rows == "span":
             values = self.scores[row or 0]
         elif self.spans and not self.span_scores[0].isnan().all():

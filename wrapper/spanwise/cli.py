@@ -70,7 +70,7 @@ def attribute(
         str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
     ] = "integrated_gradients",
     engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
-    objective: Annotated[str, typer.Option(help="log_prob (nats), prob or logit.")] = "log_prob",
+    objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
     baseline: Annotated[
         str | None, typer.Option(help="unk, zero, pad, mean, mask, delete or token:TEXT; default: the method's.")
     ] = None,
@@ -171,6 +171,7 @@ def methods(
         rich.print(_method_page(rows[0]))
     else:
         rich.print(_method_table())
+        typer.echo("\n`spanwise methods NAME` says more: paper, cost, promises, options, and what is known against it.")
 
 
 @app.command()
@@ -258,29 +259,39 @@ def _options(pairs: list[str]) -> dict[str, Any]:
 
 def _method_table() -> rich.table.Table:
     table = rich.table.Table(box=None, pad_edge=False)
-    for heading in ("method", "family", "engines", "signed", "complete", "rows", "cost", "what it is"):
+    for heading in ("method", "engines", "what it is"):
         table.add_column(heading, no_wrap=heading == "method")
     for row in list_methods():
-        table.add_row(
-            row.name,
-            row.family,
-            ", ".join(row.engines),
-            "yes" if row.signed else "no",
-            "yes" if row.complete else "no",
-            "token, span" if row.token_matrix else "span",
-            row.cost,
-            row.summary,
-        )
+        table.add_row(row.name, ", ".join(row.engines), row.summary)
     return table
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (", ".join(value) if isinstance(value, tuple) else value) or "none"
 
 
 def _method_page(row: MethodInfo) -> rich.table.Table:
     page = rich.table.Table(box=None, show_header=False, pad_edge=False, title=None)
     page.add_column(no_wrap=True)
     page.add_column()
-    for key in ("name", "family", "summary", "paper", "engines", "cost", "unit", "baselines", "needs", "caveat"):
+    for key in (
+        "name",
+        "family",
+        "summary",
+        "paper",
+        "engines",
+        "signed",
+        "complete",
+        "cost",
+        "unit",
+        "baselines",
+        "needs",
+        "caveat",
+    ):
         value = getattr(row, key)
-        page.add_row(key, ", ".join(value) if isinstance(value, tuple) else value or "none")
+        page.add_row(key, _shown(value))
     for key, option in row.options.items():
         allowed = f"; one of {', '.join(option.choices)}" if option.choices else ""
         page.add_row(f"option {key}", f"{option.doc} (default {option.default}{allowed})")

@@ -28,6 +28,9 @@ run of the same model it reached .60, so nothing here is settled: compare baseli
 model was trained to read its unknown token as "absent"; the one of another model may be untrained.
 """
 
+GAUSS_LEGENDRE_LIMIT = 1000
+"""Captum takes the points from an eigenvalue problem of that size: seconds at 2,000, all memory at 50,000."""
+
 SMOOTHGRAD_NOISE = 0.15
 """Smilkov et al.: 10 to 20 % of the range of the input's values."""
 

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spanwise.engines.protocol import Runner
-from spanwise.methods import SMOOTHGRAD_NOISE
+from spanwise.errors import OptionError
+from spanwise.methods import GAUSS_LEGENDRE_LIMIT, SMOOTHGRAD_NOISE
 from spanwise.scoring.scorer import Scorer
 
 
@@ -35,6 +36,11 @@ def input_x_gradient(scorer: Scorer, options: Mapping[str, Any]) -> Float[Tensor
 
 def integrated_gradients(scorer: Scorer, options: Mapping[str, Any]) -> Float[Tensor, "row feature"]:
     """Integrated gradients in the scorer's gates: baseline all 0, input all 1, the straight path between embeddings."""
+    if options["method"] == "gausslegendre" and options["n_steps"] > GAUSS_LEGENDRE_LIMIT:
+        raise OptionError(
+            f"n_steps={options['n_steps']} was asked with Gauss-Legendre quadrature, whose points cost n_steps^3; at "
+            f"most {GAUSS_LEGENDRE_LIMIT} are allowed. Use method_options={{'method': 'riemann_middle', ...}}."
+        )
     method = IntegratedGradients(_unused_forward)
     method.gradient_func = _gradients(scorer.gate_gradients)
     on = torch.ones(1, scorer.feature_count)

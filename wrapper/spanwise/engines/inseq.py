@@ -117,9 +117,8 @@ def reagent(scorer: Scorer, options: Options) -> Float[Tensor, "row feature"]:
     """
     names = ("keep_top_n", "replacing_ratio", "stopping_condition_top_k", "max_probe_steps", "num_probes")
     arguments = {name: options[name] for name in names}
-    sampler = _plausible_tokens(scorer)
     with (
-        patch.object(reagent_parts, "POSTagTokenSampler", lambda **_: sampler),
+        patch.object(reagent_parts, "POSTagTokenSampler", lambda **_: _plausible_tokens(scorer)),
         running(scorer, "reagent", **arguments) as method,
     ):
         hook = scorer.lm.model.register_forward_hook(lambda module, args, output: count(scorer, len(output.logits)))

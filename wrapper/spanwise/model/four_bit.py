@@ -6,7 +6,6 @@ packing is switched off, and weights that an earlier run has packed are unpacked
 """
 
 import copy
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from spanwise.errors import AttributionWarning, QuantizationError
+from spanwise.errors import QuantizationError
 
 _SWITCH = "support_avx512bf16_for_cpu"
 # Packed again, plain scales must come out as they were; with double quantization bitsandbytes' inverse quantizes them
@@ -37,21 +36,16 @@ def exact_weights(model: nn.Module) -> Iterator[str]:
         QuantizationError: A packed layer could not be restored.
     """
     found = layers(model)
-    packed = [layer for layer in found if _is_packed(layer)]
+    packed = [layer for layer in found if _is_packed(layer) or _is_half_unpacked(layer)]
     for layer in packed:
         _unpack(layer)
         setattr(layer, _SWITCH, False)
     note = ""
     if packed:
         note = (
-            f"{len(packed)} 4-bit layers had been packed for the CPU by an earlier run (a generate is enough) and were "
-            "unpacked; their scales are those of the packed weights, rounded to bfloat16 (relative 2^-9)"
-        )
-        warnings.warn(
-            f"{note}. For the exact weights, wrap the model in spanwise.LanguageModel before its first forward, "
-            "or load it with spanwise.load_model.",
-            AttributionWarning,
-            stacklevel=2,
+            f"{len(packed)} 4-bit layers had been packed for the CPU by an earlier run (a generate is enough); they "
+            "were unpacked and stay so, with scales rounded to bfloat16 (relative 2^-9) by the packing. For the exact "
+            "weights, load the model with spanwise.load_model"
         )
     switched = [layer for layer in found if getattr(layer, _SWITCH)]
     try:
@@ -73,8 +67,17 @@ def _is_packed(layer: nn.Module) -> bool:
     return bool(getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False))
 
 
+def _is_half_unpacked(layer: nn.Module) -> bool:
+    """Whether `state_dict` or `save_pretrained` ran on the packed layer: it unpacks the codes, but not the scales."""
+    state = getattr(layer.weight, "quant_state", None)
+    return state is not None and not _is_packed(layer) and state.absmax.ndim == 2
+
+
 def _unpack(layer: nn.Module) -> None:
     weight: Any = layer.weight
+    if _is_half_unpacked(layer):
+        weight.quant_state.absmax = _plain(weight.quant_state.absmax)
+        return
     restored = _unpacked(layer)
     if restored is None:
         raise QuantizationError(
@@ -94,8 +97,13 @@ def _unpacked(layer: nn.Module) -> tuple[torch.Tensor, Any] | None:
     scales = weight.quant_state.absmax  # [blocks a row, rows], bfloat16
     data, state = unpack(weight.data, copy.deepcopy(weight.quant_state))
     if not state.nested:  # the inverse leaves the scales transposed and in bfloat16
-        state.absmax = scales.T.reshape(-1).float().contiguous()
+        state.absmax = _plain(scales)
     return (data, state) if _repacks_to(weight.data, scales, data, state) else None
+
+
+def _plain(scales: torch.Tensor) -> torch.Tensor:
+    """Returns packed scales, [blocks a row, rows] in bfloat16, as the plain kernels read them: flat, in float32."""
+    return scales.T.reshape(-1).float().contiguous()
 
 
 def _repacks_to(codes: torch.Tensor, scales: torch.Tensor, data: torch.Tensor, state: Any) -> bool:

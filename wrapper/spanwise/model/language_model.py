@@ -149,14 +149,17 @@ class LanguageModel:
         return any("RMSNorm" in type(module).__name__ for module in self.model.modules())
 
     @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> Iterator[str]:
         """Holds the model still: `eval()`, frozen parameters, exact 4-bit weights. All put back afterwards.
+
+        Gives a warning where 4-bit weights had to be unpacked, which is not put back; else "".
 
         Raises:
             QuantizationError: The 4-bit weights were changed by an earlier run and cannot be restored.
         """
         with ExitStack() as stack:
-            notes = [stack.enter_context(four_bit.exact_weights(self.model))]
+            warning = stack.enter_context(four_bit.exact_weights(self.model))
+            notes = [warning]
             if self.quantization == "int8":
                 notes.append("int8 layers round their inputs too: to float16, then to 8 bits")
             self.notes += [note for note in notes if note and note not in self.notes]
@@ -164,7 +167,7 @@ class LanguageModel:
             self.model.eval()
             self.model.requires_grad_(False)
             stack.enter_context(notices_dropped())
-            yield
+            yield warning
 
     def has_token(self, token: str) -> bool:
         """Whether `token` is one token of the vocabulary, as it stands there or as text."""

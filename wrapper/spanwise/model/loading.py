@@ -61,6 +61,8 @@ def load_model(
         >>> spanwise.load_model("tiny", dtype="bfloat16").dtype
         torch.bfloat16
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ModelError(f"load_model takes a name or a folder, not {name_or_path!r}.")
     path = _existing(name_or_path)
     arguments: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = _quantization_config(quantization, compute_dtype, double_quant)

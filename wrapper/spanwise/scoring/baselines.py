@@ -98,4 +98,6 @@ def _from_tensor(tensor: Tensor, lm: LanguageModel, length: int, hidden: int) ->
             f"the baseline tensor has shape {list(shape)}; allowed: [{hidden}], [{length}, {hidden}] or "
             f"[1, {length}, {hidden}] (source positions x hidden)."
         )
+    if not tensor.isfinite().all():
+        raise OptionError("the baseline tensor holds NaN or infinite values.")
     return tensor.detach().to(device=lm.device, dtype=torch.float32)

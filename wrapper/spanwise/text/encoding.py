@@ -130,7 +130,7 @@ def _encoded(tokenizer: Any, text: str, *, special: bool) -> tuple[list[int], li
             f"{type(tokenizer).__name__} gives no character offsets, which spans need: use the model's fast tokenizer "
             "(AutoTokenizer.from_pretrained(..., use_fast=True))."
         )
-    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, return_attention_mask=False)
+    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
     return list(encoded["input_ids"]), [tuple(pair) for pair in encoded["offset_mapping"]]
 
 

@@ -66,8 +66,10 @@ def resolve_spans(
         isinstance(span, tuple) and len(span) == 2 and all(isinstance(item, int) for item in span)
     ):
         asked = [span]  # type: ignore[list-item] # two ints are one span, as the type says
+    elif isinstance(span, Sequence):
+        asked = span  # type: ignore[assignment] # two ints were taken above
     else:
-        asked = list(span)  # type: ignore[arg-type]
+        asked = [span]
     if not asked:
         raise SpanError("an empty list of spans was given; leave span out to attribute every target token.")
     found: list[Span] = []
@@ -102,7 +104,8 @@ def _characters(
         return [(start, end)]
     else:
         raise OptionError(
-            f"a span is a text, a compiled regex, (start, end) characters or spanwise.tokens(a, b), not {span!r}."
+            "a span is a text, a compiled regex, a tuple (start, end) of characters or spanwise.tokens(a, b), "
+            f"not {span!r}."
         )
     return _choose(span if isinstance(span, str) else span.pattern, matches, text, occurrence)
 
