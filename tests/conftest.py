@@ -114,5 +114,16 @@ def lm() -> spanwise.LanguageModel:
     return spanwise.LanguageModel(make_model("qwen2"), make_tokenizer(), name="qwen2")
 
 
+FEW = {"n_steps": 6, "n_samples": 8, "num_probes": 2, "max_probe_steps": 20, "stopping_condition_top_k": 384}
+"""Enough to see promises kept; ReAGent stops where the target is among the vocabulary's likeliest 384 of 384."""
+
+
+def few(method: str) -> dict[str, int]:
+    """The method's own options that make it short."""
+    from spanwise.methods import find_method
+
+    return {name: FEW[name] for name in find_method(method).options if name in FEW}
+
+
 PROMPT = "Michael works in Austin, Texas. In his free time, he enjoys"
 TARGET = " painting, traveling to different countries."

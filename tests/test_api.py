@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, PROMPT, TARGET, make_model, make_tokenizer
+from conftest import ARCHITECTURES, PROMPT, TARGET, few, make_model, make_tokenizer
 
 import spanwise
 from spanwise.errors import (
@@ -25,7 +25,7 @@ def run(lm: spanwise.LanguageModel, method: str, **asked: object) -> spanwise.At
     prompt = "The keys to" if method == "shapley_values" else PROMPT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", spanwise.AttributionWarning)
-        return spanwise.attribute(lm, prompt, TARGET, method=method, **asked)
+        return spanwise.attribute(lm, prompt, TARGET, method=method, **{"method_options": few(method), **asked})
 
 
 def test_aliases(lm: spanwise.LanguageModel) -> None:

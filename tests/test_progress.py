@@ -1,7 +1,7 @@
 """Progress: on long work a bar with what is done, in all and left; never where nobody looks."""
 
 import pytest
-from conftest import PROMPT, TARGET
+from conftest import PROMPT, TARGET, few
 
 import spanwise
 from spanwise.progress import progress_bar
@@ -48,7 +48,9 @@ def test_the_bar_never_passes_its_end(method: str, lm: spanwise.LanguageModel, m
 
     monkeypatch.setattr("spanwise.api.progress_bar", counting)
     prompt = "The keys" if method == "shapley_values" else PROMPT
-    result = spanwise.attribute(lm, prompt, TARGET, span="painting", method=method, progress=False)
+    result = spanwise.attribute(
+        lm, prompt, TARGET, span="painting", method=method, method_options=few(method), progress=False
+    )
     assert 0 < seen["done"] <= seen["total"]
     counts = result.provenance
     assert seen["done"] == counts.forwards + counts.backwards

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import make_model, make_tokenizer
+from conftest import few, make_model, make_tokenizer
 
 import spanwise
 from spanwise.methods import ENGINES, find_method
@@ -16,21 +16,18 @@ from spanwise.methods import ENGINES, find_method
 PROMPT, TARGET, SPAN = "In Austin, he enjoys", " painting, traveling.", "painting"
 PAIRS = [(method.name, engine) for method in spanwise.list_methods() for engine in method.engines]
 CAUSAL = ("qwen2", "llama", "gemma3", "gpt2")
-FEW = {"n_steps": 6, "n_samples": 8, "num_probes": 2, "max_probe_steps": 20, "stopping_condition_top_k": 384}
-"""Enough to see the promises kept; ReAGent stops where the target is among the vocabulary's likeliest 384 of 384."""
 TOKEN_ROWS_ONLY = {("feature_ablation", "inseq")}
 """Inseq's occlusion keeps absolute values, which do not add up over a span; it refuses span rows."""
 
 
 def run(lm: spanwise.LanguageModel, method: str, engine: str, **asked: object) -> spanwise.Attribution:
-    options = {name: FEW[name] for name in find_method(method).options if name in FEW}
     prompt = "The" if method == "shapley_values" else PROMPT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", spanwise.AttributionWarning)
         if (method, engine) in TOKEN_ROWS_ONLY:
             asked["rows"] = "token"
         return spanwise.attribute(
-            lm, prompt, TARGET, span=SPAN, method=method, engine=engine, method_options=options, **asked
+            lm, prompt, TARGET, span=SPAN, method=method, engine=engine, method_options=few(method), **asked
         )
 
 

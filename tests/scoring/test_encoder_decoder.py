@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import ENCODER_DECODERS, make_model, make_tokenizer
+from conftest import ENCODER_DECODERS, few, make_model, make_tokenizer
 
 import spanwise
 
@@ -78,7 +78,9 @@ def test_gradient_equals_a_finite_difference(lm: spanwise.LanguageModel) -> None
     ],
 )
 def test_every_method_runs(lm: spanwise.LanguageModel, method: str) -> None:
-    result = spanwise.attribute(lm, PROMPT, TARGET, method=method, span="table", prefix="attributed")
+    result = spanwise.attribute(
+        lm, PROMPT, TARGET, method=method, span="table", prefix="attributed", method_options=few(method)
+    )
     free = ~torch.tensor([token.frozen for token in result.source])
     free[len(result.provenance.prompt_ids) + result.spans[0].last_token - 1 :] = False
     assert result.scores[0, free].isfinite().all() and result.scores[0, ~free].isnan().all()

@@ -121,7 +121,11 @@ def attribute(
             off, baseline_name = baseline_embeddings(lm, asked, length)
             _check_removal(off, info, prefix)
         # Beside the method's own work: the target's scores, and both ends of the path for the completeness gap.
-        work = sum(info.work(axes.feature_count, len(axes.table), options)) + 1 + 2 * info.complete
+        # Inseq goes from target token to target token, and over every position.
+        each = (
+            (length + 1, int(axes.table.any(0).sum())) if engine == "inseq" else (axes.feature_count, len(axes.table))
+        )
+        work = sum(info.work(*each, options)) + 1 + 2 * info.complete
         with progress_bar(work, info.name, progress) as tick, seeded(seed):
             scorer = Scorer(
                 lm, encoding.prompt_ids, encoding.target_ids, aim, axes.table, axes.features, off, size, tick
