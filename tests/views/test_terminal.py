@@ -149,3 +149,13 @@ def test_labels():
     assert shorten("日本語日本語", 5) == "日本…"
     assert visible("\u200d") == "\\u200d" and visible("👩\u200d👧") == "👩\u200d👧"
     assert visible("\x00\u2028\t") == "\\x00\\u2028⇥"
+
+
+def test_notes_are_told() -> None:
+    """What a result's reader should know stands under it: a span that cuts a token, a gap, unpacked weights."""
+
+    result = random_result(6, 2)
+    told = dataclasses.replace(result.provenance, notes=("the span begins inside a [bold]token",))
+    stream = io.StringIO()
+    show(dataclasses.replace(result, provenance=told), console=Console(file=stream, width=100))
+    assert "note: the span begins inside a [bold]token" in stream.getvalue()

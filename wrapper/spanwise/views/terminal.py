@@ -51,6 +51,8 @@ def show(attribution: Attribution, *, console: Console | None = None) -> None:
         console.print(Text(note + "\n", style="dim"))
     console.print(_legend(attribution, limit, plain))
     console.print(facts(attribution))
+    for told in attribution.provenance.notes:
+        console.print(Text(f"note: {visible(told)}", style="dim"))
 
 
 def _heading(attribution: Attribution, item: Series, plain: bool) -> Text:
