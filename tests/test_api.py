@@ -189,7 +189,7 @@ BAD = [
     ({"progress": "yes"}, OptionError, r"progress is None, True or False, not 'yes'"),
     ({"baseline": torch.full((64,), torch.nan)}, OptionError, r"baseline tensor holds NaN"),
     ({"method_options": {"n_steps": 5000}}, OptionError, r"Gauss-Legendre.*at most 1000.*riemann_middle"),
-    ({"method": "attention", "objective": "prob"}, OptionError, r"attention reads weights, which no objective changes"),
+    ({"method": "attention", "objective": "prob"}, OptionError, r"no objective changes what attention reads"),
     ({"engine": "inseq", "method": "lime"}, MethodError, r"lime was asked on.*adds the integer id.*It runs on: captum"),
     ({"span": "swimming"}, SpanError, r"'swimming' is not in the target"),
 ]

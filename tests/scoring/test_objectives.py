@@ -43,6 +43,7 @@ def test_contrast_is_the_difference_of_two_plain_scores(any_lm: spanwise.Languag
     for position in (0, 4):
         # four log-probabilities of up to 40 nats, each within 1e-5
         assert float(result.scores[0, position]) == pytest.approx(value(None) - value(position), abs=2e-4)
+    assert any(f"is {value(None):.4g} nats" in note for note in result.provenance.notes)
 
 
 def test_contrast_in_the_middle_of_the_target(lm: spanwise.LanguageModel) -> None:
@@ -75,6 +76,30 @@ def test_gradients_of_a_contrast_are_the_difference_of_gradients(lm: spanwise.La
     count = len(own.provenance.prompt_ids)
     expected = own.scores[:, :count] - foil.scores[:, :count]
     torch.testing.assert_close(contrast.scores[:, :count], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients"])
+@pytest.mark.parametrize("prefix", ["fixed", "attributed"])
+def test_inseq_gives_the_same_contrast(lm: spanwise.LanguageModel, method: str, prefix: str) -> None:
+    pytest.importorskip("inseq", reason="needs the inseq extra")
+    options = {"n_steps": 6} if method == "integrated_gradients" else {}
+    ours, theirs = (
+        spanwise.attribute(
+            lm, PROMPT, TARGET, span="traveling", objective=spanwise.contrast("keys"), prefix=prefix,
+            method=method, method_options=options, engine=engine,
+        )
+        for engine in ("captum", "inseq")
+    )  # fmt: skip
+    largest = float(ours.scores.nan_to_num().abs().max())
+    torch.testing.assert_close(theirs.scores, ours.scores, atol=1e-4 * largest, rtol=0, equal_nan=True)
+
+
+def test_what_inseq_cannot_contrast_is_refused(lm: spanwise.LanguageModel) -> None:
+    for method in ("saliency", "feature_ablation"):
+        with pytest.raises(MethodError, match="on Inseq has no contrast"):
+            spanwise.attribute(
+                lm, PROMPT, TARGET, span="traveling", objective=spanwise.contrast("keys"), method=method, engine="inseq"
+            )
 
 
 def test_entropy_kl_probe_and_a_function(any_lm: spanwise.LanguageModel) -> None:

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from spanwise.attribution import Attribution, Provenance
@@ -20,7 +19,7 @@ from spanwise.progress import progress_bar
 from spanwise.scoring.baselines import baseline_embeddings, default_baseline
 from spanwise.scoring.batching import choose_batch_size
 from spanwise.scoring.checks import GAP_WARNING, check_finite, completeness_gap, gap_note
-from spanwise.scoring.contrast import Contrast, make_contrast
+from spanwise.scoring.contrast import Contrast, ContrastScorer, apart, make_contrast
 from spanwise.scoring.objectives import Objective, Value, find_objective
 from spanwise.scoring.scorer import Scorer
 from spanwise.text.encoding import Encoding, encode, encode_for_decoder, encode_prompt
@@ -103,8 +102,10 @@ def attribute(
     aim_name = objective.name if isinstance(objective, Contrast) else aim.name
     if not info.uses_baseline and baseline is not None:
         raise OptionError(f"{method} has no baseline, but baseline={baseline!r} was given.")
-    if info.family == "attention" and objective != "log_prob":
-        raise OptionError(f"{method} reads weights, which no objective changes; objective={objective!r} was given.")
+    if not info.unit.startswith("objective") and objective != "log_prob":
+        raise OptionError(f"no objective changes what {method} reads, but objective={objective!r} was given.")
+    if isinstance(objective, Contrast) and engine == "inseq" and (not info.linear or engine in info.unsigned_on):
+        raise MethodError(f"{method} on Inseq has no contrast: its scores are not linear in the objective.")
     if target is not None and generation_options:
         raise OptionError("generation_options were given, but so was the target: nothing is generated.")
 
@@ -125,7 +126,7 @@ def attribute(
         each = (
             (length + 1, int(axes.table.any(0).sum())) if engine == "inseq" else (axes.feature_count, len(axes.table))
         )
-        work = sum(info.work(*each, options)) + 1 + 2 * info.complete
+        work = sum(info.work(*each, options)) + 1 + 2 * info.complete + 2 * isinstance(objective, Contrast)
         with progress_bar(work, info.name, progress) as tick, seeded(seed):
             scorer = Scorer(
                 lm, encoding.prompt_ids, encoding.target_ids, aim, axes.table, axes.features, off, size, tick
@@ -133,17 +134,20 @@ def attribute(
             if isinstance(objective, Contrast):
                 scorer = make_contrast(scorer, objective, encoding, axes)
             target_scores = scorer.reference()
-            scores = axes.spread(runner(scorer, options).float().cpu())
+            if isinstance(scorer, ContrastScorer) and engine == "inseq":
+                found = apart(lambda part: runner(part, options), scorer)
+            else:
+                found = runner(scorer, options)
+            scores = axes.spread(found.float().cpu())
             gap = completeness_gap(scorer, scores) if info.complete else None
-            if isinstance(objective, Contrast):
-                value = float(scorer.scores(torch.ones(1, axes.feature_count)))
+            contrast = scorer.at_input() if isinstance(scorer, ContrastScorer) else None
     check_finite(lm, target_scores, scores, axes.mask)
 
     notes = [*lm.notes, *(each.note for each in axes.spans if each.note)]
     if encoding.boundary != "clean":
         notes.append(f"{encoding.boundary}; the target was tokenized as a continuation")
-    if isinstance(objective, Contrast):
-        notes.append(f"the contrast at the input is {value:.4g} {aim.unit}; target_scores are the target's own part")
+    if contrast is not None:
+        notes.append(f"the contrast at the input is {contrast:.4g} {aim.unit}; target_scores are the target's own part")
     if aim.name == "prob" and axes.rows == "span":
         notes.append("a span's objective is the sum of its token probabilities, not their product")
     if gap is not None and gap > GAP_WARNING:

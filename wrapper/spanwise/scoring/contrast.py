@@ -1,6 +1,7 @@
 """Contrast: why this span and not that one? The span's objective minus a foil's, at the same place."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,11 @@ class ContrastScorer(Scorer):
     foil: Scorer = dataclasses.field(kw_only=True)
     shared: int = dataclasses.field(kw_only=True)
 
+    def at_input(self) -> float:
+        """Returns the contrast at the unchanged input, by one forward of the span and one of the foil."""
+        span, foil = self.reference()[self.rows[0]], self.foil.reference()[self.foil.rows[0]]
+        return float(span.sum() - foil.sum())
+
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
         """Returns the difference for each setting of the gates."""
         return super().scores(gates) - self.foil.scores(gates)
@@ -110,6 +116,19 @@ def make_contrast(scorer: Scorer, wanted: Contrast, encoding: Encoding, axes: Ax
     given = {each.name: getattr(scorer, each.name) for each in dataclasses.fields(Scorer)}
     changed = {"target_ids": foil_ids, "rows": rows, "features": features, "baseline": baseline}
     return ContrastScorer(**given, foil=Scorer(**(given | changed)), shared=kept)
+
+
+def apart(
+    run: Callable[[Scorer], Float[Tensor, "row feature"]], scorer: ContrastScorer
+) -> Float[Tensor, "row feature"]:
+    """Returns a contrast by an engine that has a forward of its own: its scores of the span minus those of the foil.
+
+    Exact for methods that are linear in the objective.
+    """
+    span = run(Scorer(**{each.name: getattr(scorer, each.name) for each in dataclasses.fields(Scorer)}))
+    foil = run(scorer.foil)
+    span[:, : foil.shape[1]] -= foil  # features behind the foil's place are not its own
+    return span
 
 
 def _foil_ids(scorer: Scorer, foil: str, encoding: Encoding, start: int, first_token: int) -> tuple[int, ...]:
