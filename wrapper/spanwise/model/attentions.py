@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spanwise.errors import MethodError
 from spanwise.model.forward import forward
+from spanwise.model.kept import configs
 from spanwise.model.language_model import LanguageModel
 
 
@@ -91,8 +92,8 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
 
     transformers 5 returns an empty tuple of attentions, without a word, from a forward under SDPA.
     """
-    configs = _configs(model)
-    before = [config._attn_implementation_internal for config in configs]
+    found = [config for config in configs(model) if hasattr(config, "_attn_implementation_internal")]
+    before = [config._attn_implementation_internal for config in found]
     try:
         if hasattr(model, "set_attn_implementation"):
             model.set_attn_implementation("eager")  # type: ignore[operator] # a method of transformers' models
@@ -100,20 +101,8 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
     finally:
         # Past `set_attn_implementation`, which would check again what was already in use, and past the config's own
         # setter, which would give its sub-configs the same implementation.
-        for config, implementation in zip(configs, before, strict=True):
+        for config, implementation in zip(found, before, strict=True):
             config._attn_implementation_internal = implementation
-
-
-def _configs(model: nn.Module) -> list[Any]:
-    """Returns every config of the model and of its parts, each once."""
-    waiting: list[Any] = [module.config for module in model.modules() if hasattr(module, "config")]
-    found: dict[int, Any] = {}
-    while waiting:
-        config = waiting.pop()
-        if id(config) not in found and hasattr(config, "_attn_implementation_internal"):
-            found[id(config)] = config
-            waiting += [getattr(config, name, None) for name in getattr(config, "sub_configs", ())]
-    return list(found.values())
 
 
 def _takes_output_attentions(model: nn.Module) -> bool:

@@ -25,7 +25,7 @@ def kept(model: nn.Module) -> Iterator[None]:
     remembers that in an attribute; both are taken back.
     """
     undo = [_restorer(module) for module in model.modules()]
-    undo += [_config_restorer(config) for config in _configs(model)]
+    undo += [_config_restorer(config) for config in configs(model)]
     parameters = [(each, each.requires_grad, each.grad) for each in model.parameters()]
     try:
         yield
@@ -63,7 +63,7 @@ def _config_restorer(config: Any) -> Callable[[], None]:
     return restore
 
 
-def _configs(model: nn.Module) -> list[Any]:
+def configs(model: nn.Module) -> list[Any]:
     """Returns every config of the model and of its parts, each once."""
     waiting = [getattr(module, name, None) for module in model.modules() for name in ("config", "generation_config")]
     found: dict[int, Any] = {}
