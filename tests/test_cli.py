@@ -11,6 +11,7 @@ from conftest import make_model, make_tokenizer
 
 import spanwise
 from spanwise import cli
+from spanwise.cli.demo import DEMO_SPAN
 
 # As users run it: the command line hands strings on, and what they are is checked behind it.
 pytestmark = pytest.mark.usefixtures("unchecked_types")
@@ -142,7 +143,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert sorted(each.name for each in output.iterdir()) == ["attribution.safetensors", "bars.png", "heatmap.png"]
     out = capsys.readouterr().out
     assert "nf4" in out and "feature_ablation" in out and "integrated_gradients" in out
-    assert spanwise.Attribution.load(output / "attribution.safetensors").spans[0].text == cli.DEMO_SPAN
+    assert spanwise.Attribution.load(output / "attribution.safetensors").spans[0].text == DEMO_SPAN
     code = out.split("The same in Python:\n")[1].replace('"bars.png"', repr(str(tmp_path / "b.png")))
     code = code.replace('"attribution.safetensors"', repr(str(tmp_path / "a.safetensors")))
     exec("\n".join(line.strip() for line in code.splitlines()), {"spanwise": spanwise})

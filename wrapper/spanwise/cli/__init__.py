@@ -1,0 +1,49 @@
+"""The command line, `spanwise …`: one file a command, the options that several share in `common`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from spanwise._version import __version__
+from spanwise.cli.attribute import attribute
+from spanwise.cli.demo import demo
+from spanwise.cli.methods import methods
+from spanwise.errors import AttributionError
+
+app = typer.Typer(
+    help="Which parts of the input made this language model write that span?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (demo, attribute, methods):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs the command line; user errors are one line and exit code 2."""
+    try:
+        app(prog_name="spanwise")
+    except AttributionError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"spanwise: error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _version(asked: bool | None) -> None:
+    if asked:
+        typer.echo(f"spanwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = None,
+) -> None:
+    pass

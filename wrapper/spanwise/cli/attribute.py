@@ -1,0 +1,124 @@
+"""`spanwise attribute`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spanwise.cli.common import (
+    ComputeDtype,
+    Debug,
+    DeviceMap,
+    DoubleQuant,
+    Dtype,
+    Json,
+    ModelName,
+    Quantization,
+    number,
+    options_of,
+    quiet,
+    text_of,
+)
+from spanwise.errors import OptionError
+from spanwise.methods import METHODS
+
+
+def attribute(
+    model: ModelName = "tiny",
+    prompt: Annotated[str | None, typer.Option(help="What the model was given.")] = None,
+    prompt_file: Annotated[Path | None, typer.Option(help="A file that holds the prompt.")] = None,
+    target: Annotated[str | None, typer.Option(help="What it wrote; left out: the model generates it.")] = None,
+    target_file: Annotated[Path | None, typer.Option(help="A file that holds the target.")] = None,
+    span: Annotated[list[str] | None, typer.Option(help="Part of the target to explain; may be repeated.")] = None,
+    occurrence: Annotated[str | None, typer.Option(help="Which one of a repeated span: 0, 1, ... or 'all'.")] = None,
+    method: Annotated[
+        str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
+    ] = "integrated_gradients",
+    engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
+    objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
+    baseline: Annotated[
+        str | None, typer.Option(help="unk, zero, pad, mean, mask, delete or token:TEXT; default: the method's.")
+    ] = None,
+    rows: Annotated[str, typer.Option(help="token, span or auto.")] = "auto",
+    prefix: Annotated[str, typer.Option(help="The generated prefix: fixed or attributed.")] = "fixed",
+    frozen: Annotated[str, typer.Option(help="special: special tokens get no score; none: they do.")] = "special",
+    strict_boundary: Annotated[bool, typer.Option(help="Refuse a token that straddles prompt and target.")] = False,
+    option: Annotated[
+        list[str] | None, typer.Option(help="The method's own, as name=value: --option n_steps=100. May be repeated.")
+    ] = None,
+    quantization: Quantization = None,
+    compute_dtype: ComputeDtype = None,
+    double_quant: DoubleQuant = False,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of a target that is generated, in tokens.")] = 25,
+    batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(help="For methods that sample.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Write a heatmap: .png, .svg or .pdf.")] = None,
+    bars: Annotated[Path | None, typer.Option(help="Write bars: .png, .svg or .pdf.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the whole result: .safetensors.")] = None,
+    as_json: Json = False,
+    progress: Annotated[bool | None, typer.Option(help="Show a progress bar; default: on a terminal.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Attribute a target, or spans of it, to the prompt.
+
+    Example: spanwise attribute --prompt "The keys to the cabinet" --target " are on the table." --span are
+    """
+    import spanwise
+    from spanwise.exports import to_json
+    from spanwise.storage import check_result_path
+    from spanwise.views.figures import check_format
+
+    for path in (plot, bars):
+        if path is not None:
+            check_format(path)
+    if save is not None:
+        check_result_path(save)
+    text = text_of("prompt", prompt, prompt_file)
+    if text is None:
+        raise OptionError("a prompt is needed: --prompt TEXT or --prompt-file FILE.")
+    wanted = text_of("target", target, target_file)
+    with quiet(as_json):
+        lm = spanwise.load_model(
+            model,
+            quantization=quantization,
+            compute_dtype=compute_dtype,
+            double_quant=double_quant,
+            dtype=dtype,
+            device_map=device_map,
+        )
+        result = spanwise.attribute(
+            lm,
+            text,
+            wanted,
+            span=span or None,
+            occurrence=number(occurrence) if occurrence is not None else None,
+            method=method,
+            engine=engine,
+            objective=objective,
+            baseline=baseline,
+            rows=rows,  # type: ignore[arg-type] # checked by attribute
+            prefix=prefix,  # type: ignore[arg-type]
+            frozen=frozen,  # type: ignore[arg-type]
+            strict_boundary=strict_boundary,
+            method_options=options_of(option or []),
+            generation_options={"max_new_tokens": max_new_tokens} if wanted is None else None,
+            batch_size=number(batch_size),
+            seed=seed,
+            progress=progress,
+        )
+    if plot:
+        result.plot(plot)
+    if bars:
+        result.plot(bars, kind="bars")
+    if save:
+        result.save(save)
+    if as_json:
+        typer.echo(json.dumps(to_json(result), ensure_ascii=False))
+        return
+    result.show()
+    for path in (plot, bars, save):
+        if path is not None:
+            typer.echo(f"wrote {path}")
