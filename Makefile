@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format lint types tests benchmark clean
+.PHONY: demo demo-1.5b test format lint types tests benchmark clean
 
 demo: $(READY)
 	$(BIN)/spanwise demo --output out/demo
+
+demo-1.5b: $(READY)
+	$(BIN)/python benchmarks/demo_1_5b.py --output out/demo-1.5b
 
 test: lint types tests
 

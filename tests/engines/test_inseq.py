@@ -27,6 +27,7 @@ from spanwise.errors import InputError, MethodError, OptionError
 from spanwise.methods import find_method
 from spanwise.scoring.baselines import baseline_embeddings
 from spanwise.scoring.objectives import Objective, find_objective
+from spanwise.scoring.batching import Batches
 from spanwise.scoring.scorer import Scorer
 from spanwise.text.encoding import encode
 from spanwise.text.layout import make_axes
@@ -81,7 +82,7 @@ def make_scorer(
     made = make_axes(encoding, find_method("integrated_gradients"), **asked)
     off, _ = baseline_embeddings(lm, baseline, len(made.source))
     aim = find_objective(objective)
-    return Scorer(lm, encoding.prompt_ids, encoding.target_ids, aim, made.table, made.features, off, 4)
+    return Scorer(lm, encoding.prompt_ids, encoding.target_ids, aim, made.table, made.features, off, Batches(4))
 
 
 def run(runner: Runner, scorer: Scorer, options: Mapping[str, Any]) -> Tensor:

@@ -17,6 +17,7 @@ from spanwise.engines.native_attention import RUNNERS, flow, rollout
 from spanwise.errors import MethodError, OptionError
 from spanwise.model.attentions import attention_weights, eager_attention
 from spanwise.scoring.objectives import find_objective
+from spanwise.scoring.batching import Batches
 from spanwise.scoring.scorer import Scorer
 
 # Three tokens, two layers. With A = 0.5 W + 0.5 I:
@@ -43,7 +44,7 @@ def make_scorer(lm: spanwise.LanguageModel, rows: torch.Tensor | None = None, fr
     features = torch.full((len(prompt_ids) + len(target_ids) - 1,), -1)
     features[frozen : len(prompt_ids)] = torch.arange(len(prompt_ids) - frozen)
     table = torch.eye(len(target_ids), dtype=torch.bool) if rows is None else rows
-    return Scorer(lm, prompt_ids, target_ids, find_objective("log_prob"), table, features, None, 4)
+    return Scorer(lm, prompt_ids, target_ids, find_objective("log_prob"), table, features, None, Batches(4))
 
 
 def plain_attentions(lm: spanwise.LanguageModel, scorer: Scorer) -> torch.Tensor:

@@ -16,6 +16,7 @@ from spanwise.engines.native_udig import RUNNERS, anchored_path, monotonize, nea
 from spanwise.errors import OptionError
 from spanwise.scoring.baselines import baseline_embeddings
 from spanwise.scoring.objectives import find_objective
+from spanwise.scoring.batching import Batches
 from spanwise.scoring.scorer import Scorer
 
 runner = RUNNERS["uniform_discretized_integrated_gradients"]
@@ -69,7 +70,7 @@ def make_scorer(
     features[1 : len(prompt_ids)] = torch.arange(len(prompt_ids) - 1)  # the first token is frozen
     table = torch.eye(len(target_ids), dtype=torch.bool) if rows is None else rows
     start, _ = baseline_embeddings(lm, baseline, length)
-    return Scorer(lm, prompt_ids, target_ids, find_objective("log_prob"), table, features, start, batch_size)
+    return Scorer(lm, prompt_ids, target_ids, find_objective("log_prob"), table, features, start, Batches(batch_size))
 
 
 def run(scorer: Scorer, **options: object) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from torch import Tensor
@@ -11,13 +12,14 @@ from spanwise.attribution import Attribution, Provenance
 from spanwise.engines.registry import choose_engine, find_runner, versions
 from spanwise.errors import AttributionWarning, InputError, LengthError, MethodError, OptionError, at_least
 from spanwise.methods import MethodInfo, find_method
+from spanwise.model.checkpointing import checkpointed
 from spanwise.model.generation import DEFAULTS, generate
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.memory import peak_memory_gib
 from spanwise.model.seeding import seeded
 from spanwise.progress import progress_bar
 from spanwise.scoring.baselines import baseline_embeddings, default_baseline
-from spanwise.scoring.batching import choose_batch_size
+from spanwise.scoring.batching import choose_batches
 from spanwise.scoring.checks import GAP_WARNING, check_finite, completeness_gap, gap_note
 from spanwise.scoring.contrast import Contrast, ContrastScorer, apart, make_contrast
 from spanwise.scoring.objectives import Objective, Value, find_objective
@@ -45,6 +47,7 @@ def attribute(
     method_options: Mapping[str, Any] | None = None,
     generation_options: Mapping[str, Any] | None = None,
     batch_size: int | Literal["auto"] = "auto",
+    checkpointing: bool = False,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Attribution:
@@ -72,7 +75,9 @@ def attribute(
         strict_boundary: Refuse a token that would straddle prompt and target.
         method_options: The method's own, such as {"n_steps": 100}; see `MethodInfo.options`.
         generation_options: For a target that is generated, as the model's `generate` takes them.
-        batch_size: Sequences a forward.
+        batch_size: Sequences a forward; "auto" is halved where memory runs out, a number is kept.
+        checkpointing: Compute activations again in the backward instead of keeping them: about a third more time for
+            gradient methods, and memory for one block instead of all.
         seed: For methods and generation that sample.
         progress: None: a bar on a terminal after two seconds; True: always; False: never.
 
@@ -115,7 +120,7 @@ def attribute(
         encoding = _encode(lm, prompt, target, strict_boundary, generation_options or {}, seed)
         axes = make_axes(encoding, info, span=span, occurrence=occurrence, rows=rows, frozen=frozen, prefix=prefix)
         length = len(axes.source)
-        size = choose_batch_size(lm, batch_size, length)
+        batches = choose_batches(lm, batch_size, length)
         off, baseline_name = None, None
         if info.uses_baseline:
             asked = default_baseline(lm, info.baselines) if baseline is None else baseline
@@ -127,9 +132,10 @@ def attribute(
             (length + 1, int(axes.table.any(0).sum())) if engine == "inseq" else (axes.feature_count, len(axes.table))
         )
         work = sum(info.work(*each, options)) + 1 + 2 * info.complete + 2 * isinstance(objective, Contrast)
-        with progress_bar(work, info.name, progress) as tick, seeded(seed):
+        forgetful = checkpointed(lm.model) if checkpointing else nullcontext()
+        with forgetful, progress_bar(work, info.name, progress) as tick, seeded(seed):
             scorer = Scorer(
-                lm, encoding.prompt_ids, encoding.target_ids, aim, axes.table, axes.features, off, size, tick
+                lm, encoding.prompt_ids, encoding.target_ids, aim, axes.table, axes.features, off, batches, tick
             )
             if isinstance(objective, Contrast):
                 scorer = make_contrast(scorer, objective, encoding, axes)
@@ -143,7 +149,7 @@ def attribute(
             contrast = scorer.at_input() if isinstance(scorer, ContrastScorer) else None
     check_finite(lm, target_scores, scores, axes.mask)
 
-    notes = [*lm.notes, *(each.note for each in axes.spans if each.note)]
+    notes = [*lm.notes, *([batches.note] if batches.note else []), *(each.note for each in axes.spans if each.note)]
     if encoding.boundary != "clean":
         notes.append(f"{encoding.boundary}; the target was tokenized as a continuation")
     if contrast is not None:
@@ -186,7 +192,8 @@ def attribute(
             target_ids=encoding.target_ids,
             generated=target is None,
             generation_options={**DEFAULTS, **(generation_options or {})} if target is None else {},
-            batch_size=size,
+            batch_size=batches.size,
+            checkpointing=checkpointing,
             calls=scorer.counts.calls,
             forwards=scorer.counts.forwards,
             backwards=scorer.counts.backwards,

@@ -98,6 +98,7 @@ class Provenance:
     generated: bool = False
     generation_options: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 1
+    checkpointing: bool = False
     calls: int = 0
     forwards: int = 0
     backwards: int = 0

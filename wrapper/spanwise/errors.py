@@ -9,6 +9,7 @@
     ├── MethodError                      the method cannot do this here (engine, rows, number of features)
     ├── ModelError                       the model or tokenizer cannot be loaded or used
     │   └── QuantizationError            the quantized weights cannot be made or trusted
+    ├── OutOfMemoryError (MemoryError)   the smallest batch allowed does not fit
     ├── DependencyError (ImportError)    an optional package is missing
     ├── NonFiniteError                   the model gave NaN or infinite scores
     └── FileError (OSError)              a file cannot be read or written
@@ -54,6 +55,10 @@ class ModelError(AttributionError):
 
 class QuantizationError(ModelError):
     """The quantized weights cannot be made or cannot be trusted."""
+
+
+class OutOfMemoryError(AttributionError, MemoryError):
+    """The smallest batch that is allowed does not fit."""
 
 
 class DependencyError(AttributionError, ImportError):

@@ -1,20 +1,110 @@
-"""How many sequences go through the model at once."""
+"""How many sequences go through the model at once, and what happens when memory runs out."""
 
-from spanwise.errors import OptionError, at_least
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from spanwise.errors import OptionError, OutOfMemoryError, at_least
 from spanwise.model.language_model import LanguageModel
 
 _TOKENS = {"cpu": 1024, "cuda": 16384}
 """Tokens in one batch. On two cores larger batches are no faster; a GPU wants work for all its units."""
 
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
-def choose_batch_size(lm: LanguageModel, asked: int | str, length: int) -> int:
-    """Returns the number of sequences in a batch.
+
+@dataclass
+class Batches:
+    """Cuts inputs into batches; where memory runs out, into smaller ones from there on.
+
+    Attributes:
+        size: Sequences in a batch, as it is now.
+        fixed: The user named the size, so it is kept, and running out of memory is an error.
+        began: The size at the beginning.
+    """
+
+    size: int
+    fixed: bool = False
+    began: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.size
+
+    @property
+    def note(self) -> str:
+        """Says that the size was halved; else ""."""
+        if self.size == self.began:
+            return ""
+        return f"memory ran out with batches of {self.began} sequences; it ended with {self.size}"
+
+    def over(self, inputs: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+        """Returns what `work` makes of `inputs`, [batch, ...], put together again.
+
+        Raises:
+            OutOfMemoryError: A batch of the size that was asked for, or one sequence, does not fit.
+        """
+        parts: list[Tensor] = []
+        done = 0
+        while done < len(inputs):
+            part = inputs[done : done + self.size]
+            found = self._attempt(work, part)
+            if found is None:
+                self.size = max(1, len(part) // 2)
+                release_memory()
+                continue
+            parts.append(found)
+            done += len(part)
+        return torch.cat(parts)
+
+    def _attempt(self, work: Callable[[Tensor], Tensor], part: Tensor) -> Tensor | None:
+        """Returns None where memory ran out: after the error is gone, and with it the tensors its traceback holds."""
+        try:
+            return work(part)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if self.fixed or len(part) == 1:
+                raise OutOfMemoryError(_told(len(part), self.fixed, error)) from error
+        return None
+
+
+def choose_batches(lm: LanguageModel, asked: int | str, length: int) -> Batches:
+    """Returns how inputs of `length` tokens are cut into batches.
 
     Raises:
         OptionError: Neither "auto" nor an integer of at least 1.
     """
     if asked == "auto":
-        return max(1, _TOKENS.get(lm.device.type, _TOKENS["cuda"]) // length)
+        return Batches(max(1, _TOKENS.get(lm.device.type, _TOKENS["cuda"]) // length))
     if isinstance(asked, str):
         raise OptionError(f"batch_size must be 'auto' or an integer of at least 1, not {asked!r}.")
-    return at_least("batch_size", asked, 1)
+    return Batches(at_least("batch_size", asked, 1), fixed=True)
+
+
+def release_memory() -> None:
+    """Gives back what no tensor uses any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(sign in str(error).lower() for sign in _SIGNS)
+
+
+def _told(sequences: int, fixed: bool, error: BaseException) -> str:
+    first_line = str(error).strip().split("\n")[0]
+    if fixed and sequences > 1:
+        asked, cure = f"a batch of {sequences} sequences", "batch_size='auto' makes batches as small as they have to be"
+    else:
+        asked, cure = (
+            "one sequence",
+            "checkpointing=True keeps less for gradients, perturbation methods keep nothing; `spanwise plan` says how "
+            "much each needs",
+        )
+    return f"memory ran out with {asked}: {cure}. ({first_line})"

@@ -22,6 +22,7 @@ from torch import Tensor
 from spanwise.errors import MethodError
 from spanwise.model.forward import embed, forward
 from spanwise.model.language_model import LanguageModel
+from spanwise.scoring.batching import Batches
 from spanwise.scoring.objectives import Context, Objective
 
 
@@ -48,7 +49,7 @@ class Scorer:
         rows: For each row the target tokens whose values are added.
         features: For each source position the index of its feature, or -1 where it is frozen.
         baseline: The embeddings of features that are off, or "mask" or "delete" where off means not there.
-        batch_size: Sequences a forward.
+        batches: How many sequences go through the model at once.
         tick: Called with the sequences done since the last call.
         counts: The work done so far.
     """
@@ -60,7 +61,7 @@ class Scorer:
     rows: Bool[Tensor, "row target"]
     features: Int[Tensor, " source"]
     baseline: Float[Tensor, "source hidden"] | str | None
-    batch_size: int
+    batches: Batches
     tick: Callable[[int], object] = lambda done: None
     counts: Counts = field(default_factory=Counts)
 
@@ -84,6 +85,11 @@ class Scorer:
             self.baseline_embeddings = torch.where(self._attributed[:, None], start, self.embeddings)
 
     @property
+    def batch_size(self) -> int:
+        """Sequences in a batch, as it is now."""
+        return self.batches.size
+
+    @property
     def feature_count(self) -> int:
         """Number of features."""
         return int(self.features.max()) + 1
@@ -97,15 +103,13 @@ class Scorer:
         """Returns the objective of every target token at the unchanged input, by one plain forward."""
         ids = torch.tensor([[*self.prompt_ids, *self.target_ids][:-1]], device=self.lm.device)
         with torch.no_grad():
-            outputs, _ = self._forward(ids, len(self.target_ids))
-            self._count(1)
-            return self.objective.value(outputs, self.context_of(0, len(self.target_ids)))[0].float().cpu()
+            return self.batches.over(ids, self._plain)[0].float().cpu()
 
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
         """Returns the rows' values for each setting of the gates, without gradients."""
         with torch.no_grad():
             rows = self._without if isinstance(self.baseline, str) else self._replaced
-            return torch.cat([rows(part) for part in gates.split(self.batch_size)])
+            return self.batches.over(gates, rows)
 
     def gate_gradients(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row feature"]:
         """Returns the gradient of each row with respect to the gates.
@@ -113,13 +117,13 @@ class Scorer:
         By the chain rule it is the gradient at the embeddings times (input - baseline), summed over the hidden axis and
         over a feature's positions: what a path method adds up, without holding [batch, row, source, hidden].
         """
-        return torch.cat([self._gradients(part, self._on_path) for part in gates.split(self.batch_size)])
+        return self.batches.over(gates, lambda part: self._gradients(part, self._on_path))
 
     def embedding_gradients(
         self, embeddings: Float[Tensor, "batch source hidden"]
     ) -> Float[Tensor, "batch row source hidden"]:
         """Returns the gradient of each row at the given embeddings; frozen positions keep their own and get zero."""
-        return torch.cat([self._gradients(part, self._thawed) for part in embeddings.split(self.batch_size)])
+        return self.batches.over(embeddings, lambda part: self._gradients(part, self._thawed))
 
     def add_positions(self, values: Float[Tensor, "row source"]) -> Float[Tensor, "row feature"]:
         """Returns the sum of each feature's positions; frozen positions are left out."""
@@ -150,6 +154,11 @@ class Scorer:
                 self.counts.backwards += len(inputs)
                 self.tick(len(inputs) if not last else 2 * len(inputs))  # the forward counts as done with the last
         return torch.stack(gradients, dim=1)
+
+    def _plain(self, ids: Int[Tensor, "1 source"]) -> Float[Tensor, "1 target"]:
+        outputs, _ = self._forward(ids, len(self.target_ids))
+        self._count(1)
+        return self.objective.value(outputs, self.context_of(0, len(self.target_ids)))
 
     def _values(
         self, embeddings: Float[Tensor, "batch source hidden"]
