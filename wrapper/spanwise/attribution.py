@@ -21,18 +21,22 @@ Rows = Literal["token", "span"]
 
 @dataclass(frozen=True)
 class Token:
-    """One position of the model's input or target.
+    """A position of the model's input or target; or, as a column of a result by words, say, a feature of several.
 
     Attributes:
-        text: The characters the token covers. A character that several tokens share (an emoji in a byte-level
-            vocabulary) is the text of each of them.
-        id: The token's id in the vocabulary.
-        start: First character, counted in `Attribution.prompt` for the role "prompt", else in
-            `Attribution.target_text`.
+        text: The characters it covers. A character that several tokens share (an emoji in a byte-level vocabulary) is
+            the text of each of them.
+        id: The token's id in the vocabulary; -1 for a feature of several tokens.
+        start: First character, counted in `Attribution.target_text` for the roles "prefix" and "target", else in
+            `Attribution.prompt`.
         end: One past the last character. A token without text (BOS) has `start == end`.
-        role: "prompt", "prefix" (a target token already written, seen as a source) or "target".
+        role: "prompt", "prefix" (a target token already written, seen as a source) or "target"; in a chat the role of
+            the message instead of "prompt" ("system", "user", ...).
         special: One of the tokenizer's special tokens.
         frozen: Not attributed to: its column is NaN and no method changes it.
+        template: Written by the chat template, not by the one who wrote the message.
+        message: Index of the message in a chat.
+        positions: Which positions of the source it stands for; empty where that is unknown, and for the target.
     """
 
     text: str
@@ -42,6 +46,9 @@ class Token:
     role: str
     special: bool = False
     frozen: bool = False
+    template: bool = False
+    message: int | None = None
+    positions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
