@@ -125,7 +125,7 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 
 def test_help_teaches() -> None:
-    for command in ((), ("attribute",), ("methods",), ("demo",)):
+    for command in ((), ("attribute",), ("tokens",), ("methods",), ("plan",), ("drift",), ("doctor",), ("demo",)):
         done = subprocess.run(
             [sys.executable, "-m", "spanwise", *command, "--help"], capture_output=True, text=True, check=True
         )

@@ -15,24 +15,31 @@ import spanwise
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+PAGES = ("README.md", "docs/pointing.md", "docs/big-models.md")
 
 
-def test_python_blocks_print_what_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks are one doctest session, in the README's order."""
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a page: language and text."""
+    return re.findall(r"```(\w+)\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_blocks_print_what_they_show(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page are one doctest session, in their order."""
     monkeypatch.chdir(tmp_path)
-    session = "\n".join(text for language, text in BLOCKS if language == "python")
-    assert session.count(">>>") >= 5
-    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
+    session = "\n".join(text for language, text in blocks(page) if language == "python")
+    assert session.count(">>>") >= 3
+    test = doctest.DocTestParser().get_doctest(session, {}, page, page, 0)
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     failed, _ = runner.run(test, out=report.append)
     assert not failed, "".join(report)
 
 
-def test_shell_blocks_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_shell_blocks_run(page: str, tmp_path: Path) -> None:
     """Lines that begin with `spanwise`; `make`, `git` and `pip` lines are how this test got here."""
-    lines = [line for language, text in BLOCKS if language == "sh" for line in _joined(text)]
+    lines = [line for language, text in blocks(page) if language == "sh" for line in _joined(text)]
     assert lines
     for line in lines:
         words = shlex.split(line, comments=True)

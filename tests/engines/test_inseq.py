@@ -26,9 +26,10 @@ from spanwise.engines.protocol import Runner
 from spanwise.errors import InputError, MethodError, OptionError
 from spanwise.methods import find_method
 from spanwise.scoring.baselines import baseline_embeddings
-from spanwise.scoring.objectives import Objective, find_objective
 from spanwise.scoring.batching import Batches
+from spanwise.scoring.objectives import Objective, find_objective
 from spanwise.scoring.scorer import Scorer
+from spanwise.text.composing import Composed
 from spanwise.text.encoding import encode
 from spanwise.text.layout import make_axes
 
@@ -79,7 +80,7 @@ def make_scorer(
 ) -> Scorer:
     asked = {"span": None, "occurrence": None, "rows": "token", "frozen": "special", "prefix": "fixed", **axes}
     encoding = encode(lm.tokenizer, prompt, target)
-    made = make_axes(encoding, find_method("integrated_gradients"), **asked)
+    made = make_axes(encoding, Composed(prompt), find_method("integrated_gradients"), **asked)
     off, _ = baseline_embeddings(lm, baseline, len(made.source))
     aim = find_objective(objective)
     return Scorer(lm, encoding.prompt_ids, encoding.target_ids, aim, made.table, made.features, off, Batches(4))

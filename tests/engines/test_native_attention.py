@@ -16,8 +16,8 @@ from spanwise.engines import native_attention
 from spanwise.engines.native_attention import RUNNERS, flow, rollout
 from spanwise.errors import MethodError, OptionError
 from spanwise.model.attentions import attention_weights, eager_attention
-from spanwise.scoring.objectives import find_objective
 from spanwise.scoring.batching import Batches
+from spanwise.scoring.objectives import find_objective
 from spanwise.scoring.scorer import Scorer
 
 # Three tokens, two layers. With A = 0.5 W + 0.5 I:

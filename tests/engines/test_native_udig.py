@@ -15,8 +15,8 @@ import spanwise
 from spanwise.engines.native_udig import RUNNERS, anchored_path, monotonize, nearest, vocabulary_embeddings
 from spanwise.errors import OptionError
 from spanwise.scoring.baselines import baseline_embeddings
-from spanwise.scoring.objectives import find_objective
 from spanwise.scoring.batching import Batches
+from spanwise.scoring.objectives import find_objective
 from spanwise.scoring.scorer import Scorer
 
 runner = RUNNERS["uniform_discretized_integrated_gradients"]

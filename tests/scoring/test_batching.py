@@ -9,6 +9,7 @@ from torch import Tensor
 import spanwise
 from spanwise.errors import OptionError, OutOfMemoryError
 from spanwise.model.checkpointing import blocks
+from spanwise.scoring import batching
 from spanwise.scoring.batching import Batches
 
 GRADIENTS = [each.name for each in spanwise.list_methods() if each.family == "gradient" and "captum" in each.engines]
@@ -82,6 +83,21 @@ def test_scores_do_not_change_and_the_size_is_recorded(
     assert any("memory ran out" in note for note in found.provenance.notes)
     with pytest.raises(OutOfMemoryError, match="batch_size='auto'"):
         spanwise.attribute(lm, PROMPT, TARGET, **options, batch_size=5)
+
+
+def test_auto_starts_from_the_plan(lm: spanwise.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def began(free: int, gradients: bool = True) -> int:
+        monkeypatch.setattr(batching, "free_memory", lambda model: free)
+        return batching.choose_batches(
+            lm, "auto", 32, 8, gradients=gradients, rows=1, per_position=False
+        ).size  # fmt: skip
+
+    each = batching.bytes_per_sequence(lm, 32, 8, gradients=True)
+    assert began(2**40) == 1024 // 32
+    assert began(each * 10) == 8  # 80 % of it
+    assert began(each) == 1
+    assert began(each * 10, gradients=False) > 8
+    assert batching._at_most(lm, 32, 8, 1) > each
 
 
 @pytest.mark.parametrize("asked", ["many", 0, -1, True, 1.5])

@@ -119,6 +119,10 @@ def test_entropy_kl_probe_and_a_function(any_lm: spanwise.LanguageModel) -> None
     torch.testing.assert_close(effect(spanwise.kl()), -divergence, atol=1e-4, rtol=1e-4)
     given = spanwise.kl(reference=clean.log_softmax(-1))
     torch.testing.assert_close(effect(given), -divergence, atol=1e-4, rtol=1e-4)
+    two = spanwise.attribute(
+        any_lm, PROMPT, TARGET, objective=given, span=spanwise.tokens(2, 4), **{**ablate, "rows": "span"}
+    )
+    torch.testing.assert_close(two.scores[0, 3], -divergence[2:4].sum(), atol=2e-4, rtol=1e-4)
 
     def margin(outputs: object, context: object) -> torch.Tensor:
         top = outputs.logits.topk(2).values

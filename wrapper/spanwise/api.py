@@ -10,38 +10,47 @@ from torch import Tensor
 
 from spanwise.attribution import Attribution, Provenance
 from spanwise.engines.registry import choose_engine, find_runner, versions
-from spanwise.errors import AttributionWarning, InputError, LengthError, MethodError, OptionError, at_least
+from spanwise.errors import AttributionWarning, InputError, MethodError, OptionError, at_least
 from spanwise.methods import MethodInfo, find_method
 from spanwise.model.checkpointing import checkpointed
-from spanwise.model.generation import DEFAULTS, generate
+from spanwise.model.generation import DEFAULTS
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.memory import peak_memory_gib
+from spanwise.model.reading import read
 from spanwise.model.seeding import seeded
 from spanwise.progress import progress_bar
-from spanwise.scoring.baselines import baseline_embeddings, default_baseline
+from spanwise.scoring.baselines import BaselineLike, make_baseline
 from spanwise.scoring.batching import choose_batches
 from spanwise.scoring.checks import GAP_WARNING, check_finite, completeness_gap, gap_note
 from spanwise.scoring.contrast import Contrast, ContrastScorer, apart, make_contrast
 from spanwise.scoring.objectives import Objective, Value, find_objective
 from spanwise.scoring.scorer import Scorer
-from spanwise.text.encoding import Encoding, encode, encode_for_decoder, encode_prompt
-from spanwise.text.layout import make_axes
+from spanwise.text.chat import Message
+from spanwise.text.composing import FeaturesLike, compose
+from spanwise.text.layout import Axes, make_axes
 from spanwise.text.spans import SpanLike
+from spanwise.text.target_parts import TargetFeatures
 
 
 def attribute(
     lm: LanguageModel,
-    prompt: str,
+    prompt: str | None = None,
     target: str | Sequence[int] | Tensor | None = None,
     *,
+    messages: Sequence[Message] | None = None,
+    tools: Sequence[Any] | None = None,
+    template_options: Mapping[str, Any] | None = None,
     span: SpanLike | Sequence[SpanLike] | None = None,
     occurrence: int | Literal["all"] | None = None,
     method: str = "integrated_gradients",
     engine: str = "auto",
     objective: str | Objective | Contrast | Value = "log_prob",
+    features: FeaturesLike = "token",
+    target_features: TargetFeatures | None = None,
+    source: SpanLike | Sequence[SpanLike] | None = None,
     frozen: Literal["special", "none"] = "special",
     prefix: Literal["fixed", "attributed"] = "fixed",
-    baseline: str | Tensor | None = None,
+    baseline: BaselineLike | None = None,
     rows: Literal["auto", "token", "span"] = "auto",
     strict_boundary: bool = False,
     method_options: Mapping[str, Any] | None = None,
@@ -55,21 +64,36 @@ def attribute(
 
     Args:
         lm: The model, from `load_model` or `LanguageModel(model, tokenizer)`.
-        prompt: What the model was given.
+        prompt: What the model was given, as a text.
         target: What it wrote: a text, token ids, or None to have the model generate it.
+        messages: What it was given, as messages with "role" and "content", rendered by the model's chat template.
+        tools: With messages: what the model may call, as its template takes it.
+        template_options: With messages: variables of the template, "add_generation_prompt" (True) and
+            "continue_final_message" (False) among them.
         span: The part of the target to explain, or several: literal text, a compiled regex, (start, end) characters
-            of the target, or `spanwise.tokens(a, b)`. None: every target token for itself.
+            of the target, `spanwise.tokens(a, b)`, or `spanwise.role("reasoning")` or "answer". None: every target
+            token for itself.
         occurrence: For a span found several times: which one, counted from 0, or "all".
         method: See `spanwise.list_methods()`.
         engine: "auto", or the engine to insist on.
         objective: "log_prob" (nats), "prob", "logit" or "entropy" of each target token, `spanwise.contrast(foil)`,
             `spanwise.kl()`, `spanwise.probe(layer, weights)`, or a function (outputs, context) -> [batch, target]; over
             a span they are added.
-        frozen: "special": special tokens of the prompt are kept as they are and get no score; "none": they do.
+        features: What is switched on and off, and scored, as one: "token", "word", "sentence", "paragraph", "message";
+            a list of (start, end) characters of the prompt; `spanwise.documents([...])`, which also puts the documents
+            before the prompt; `spanwise.template(...)`, which is the prompt.
+        target_features: One row for each "word", "phrase" or "sentence" of the target (or of the spans), or for each of
+            these spans.
+        source: The part of the prompt to attribute to: a text or regex (every place), (start, end) characters,
+            `spanwise.tokens(a, b)`, `spanwise.role("user")`, or several. The rest is kept as it is.
+        frozen: "special": special tokens, and what a chat template wrote, are kept as they are and get no score;
+            "none": they do.
         prefix: "fixed": target tokens already written are kept as they are and get no score; "attributed": they do.
         baseline: What a feature becomes when it is off: "unk", "pad" or "token:TEXT" (tokens), "zero" or "mean"
             (embeddings), a tensor of embeddings, [hidden] or [source, hidden]; for perturbation methods also "mask"
-            (hidden from attention) or "delete" (left out). Default: the first of `MethodInfo.baselines` there is.
+            (hidden from attention), "delete" (left out, positions close up), "text:TEXT" or a function from a feature's
+            text to another (the prompt is written and tokenized anew). Default: the first of `MethodInfo.baselines`
+            there is; for a template its own.
         rows: "token": one row a target token; "span": one row a span; "auto": "span" where a span was asked for or
             the method knows nothing else.
         strict_boundary: Refuse a token that would straddle prompt and target.
@@ -104,34 +128,46 @@ def attribute(
     runner = find_runner(info, engine)
     options = info.checked_options(method_options or {})
     aim = objective.objective if isinstance(objective, Contrast) else find_objective(objective)
-    aim_name = objective.name if isinstance(objective, Contrast) else aim.name
-    if not info.uses_baseline and baseline is not None:
-        raise OptionError(f"{method} has no baseline, but baseline={baseline!r} was given.")
-    if not info.unit.startswith("objective") and objective != "log_prob":
-        raise OptionError(f"no objective changes what {method} reads, but objective={objective!r} was given.")
-    if isinstance(objective, Contrast) and engine == "inseq" and (not info.linear or engine in info.unsigned_on):
-        raise MethodError(f"{method} on Inseq has no contrast: its scores are not linear in the objective.")
-    if target is not None and generation_options:
-        raise OptionError("generation_options were given, but so was the target: nothing is generated.")
-
+    _check_together(lm, info, engine, objective, baseline, target, generation_options)
+    composed = compose(
+        lm.tokenizer, prompt, messages=messages, tools=tools, template_options=template_options, features=features
+    )
     with lm.session() as warning:
         if warning:
             warnings.warn(warning, AttributionWarning, stacklevel=2)
-        encoding = _encode(lm, prompt, target, strict_boundary, generation_options or {}, seed)
-        axes = make_axes(encoding, info, span=span, occurrence=occurrence, rows=rows, frozen=frozen, prefix=prefix)
-        length = len(axes.source)
-        batches = choose_batches(lm, batch_size, length)
+        encoding = read(
+            lm,
+            composed.text,
+            target,
+            strict_boundary=strict_boundary,
+            generation_options=generation_options,
+            seed=seed,
+        )
+        axes = make_axes(
+            encoding,
+            composed,
+            info,
+            span=span,
+            occurrence=occurrence,
+            target_features=target_features,
+            source=source,
+            rows=rows,
+            frozen=frozen,
+            prefix=prefix,
+        )
+        batches = choose_batches(
+            lm,
+            batch_size,
+            len(axes.features),
+            len(encoding.target_ids),
+            gradients=info.family == "gradient",
+            rows=len(axes.table),
+            per_position=info.name != "integrated_gradients",
+        )
         off, baseline_name = None, None
         if info.uses_baseline:
-            asked = default_baseline(lm, info.baselines) if baseline is None else baseline
-            off, baseline_name = baseline_embeddings(lm, asked, length)
-            _check_removal(off, info, prefix)
-        # Beside the method's own work: the target's scores, and both ends of the path for the completeness gap.
-        # Inseq goes from target token to target token, and over every position.
-        each = (
-            (length + 1, int(axes.table.any(0).sum())) if engine == "inseq" else (axes.feature_count, len(axes.table))
-        )
-        work = sum(info.work(*each, options)) + 1 + 2 * info.complete + 2 * isinstance(objective, Contrast)
+            off, baseline_name = make_baseline(lm, baseline, info, encoding, composed, axes)
+        work = _work(info, engine, options, axes, isinstance(objective, Contrast))
         forgetful = checkpointed(lm.model) if checkpointing else nullcontext()
         with forgetful, progress_bar(work, info.name, progress) as tick, seeded(seed):
             scorer = Scorer(
@@ -149,7 +185,9 @@ def attribute(
             contrast = scorer.at_input() if isinstance(scorer, ContrastScorer) else None
     check_finite(lm, target_scores, scores, axes.mask)
 
-    notes = [*lm.notes, *([batches.note] if batches.note else []), *(each.note for each in axes.spans if each.note)]
+    notes = [*lm.notes, *composed.notes, *(each.note for each in axes.spans if each.note)]
+    if batches.note:
+        notes.append(batches.note)
     if encoding.boundary != "clean":
         notes.append(f"{encoding.boundary}; the target was tokenized as a continuation")
     if contrast is not None:
@@ -159,12 +197,11 @@ def attribute(
     if gap is not None and gap > GAP_WARNING:
         notes.append(gap_note(lm, info, gap, baseline_name))
         warnings.warn(notes[-1], AttributionWarning, stacklevel=2)
+    keeps_sign = engine not in info.unsigned_on
     reduction = options.get("reduction", "sum")
     return Attribution(
         scores=scores,
-        span_scores=axes.span_scores(
-            scores, linear=info.linear and reduction == "sum" and engine not in info.unsigned_on
-        ),
+        span_scores=axes.span_scores(scores, linear=info.linear and reduction == "sum" and keeps_sign),
         target_scores=target_scores,
         source=axes.source,
         target=encoding.target_tokens,
@@ -177,15 +214,14 @@ def attribute(
             **_model_facts(lm),
             method=info.name,
             engine=engine,
-            objective=aim_name,
+            objective=objective.name if isinstance(objective, Contrast) else aim.name,
             baseline=baseline_name,
             options=options,
+            features=composed.level,
             seed=seed,
             reduction=reduction,
             coverage="prompt" if prefix == "fixed" else "prompt and generated prefix",
-            signed=options["reduction"] == "sum"
-            if "reduction" in options
-            else info.signed and engine not in info.unsigned_on,
+            signed=reduction == "sum" if "reduction" in options else info.signed and keeps_sign,
             unit=info.unit.replace("objective", aim.unit),
             boundary=encoding.boundary,
             prompt_ids=encoding.prompt_ids,
@@ -205,6 +241,35 @@ def attribute(
     )
 
 
+def _check_together(
+    lm: LanguageModel, info: MethodInfo, engine: str, objective: Any, baseline: Any, target: Any, generation: Any
+) -> None:
+    """Checks what excludes each other, before the model does any work."""
+    if not info.uses_baseline and baseline is not None:
+        raise OptionError(f"{info.name} has no baseline, but baseline={baseline!r} was given.")
+    if not info.unit.startswith("objective") and objective != "log_prob":
+        raise OptionError(f"no objective changes what {info.name} reads, but objective={objective!r} was given.")
+    if isinstance(objective, Contrast) and engine == "inseq" and (not info.linear or engine in info.unsigned_on):
+        raise MethodError(f"{info.name} on Inseq has no contrast: its scores are not linear in the objective.")
+    if info.family == "gradient" and lm.no_backward is not None:
+        raise MethodError(
+            f"{info.name} needs gradients, and the model gives none: {lm.no_backward}. Use a perturbation method."
+        )
+    if target is not None and generation:
+        raise OptionError("generation_options were given, but so was the target: nothing is generated.")
+
+
+def _work(info: MethodInfo, engine: str, options: Mapping[str, Any], axes: Axes, contrast: bool) -> int:
+    """Returns forwards and backwards in all, for the progress bar.
+
+    Inseq goes from target token to target token, and over every position.
+    """
+    each = (axes.feature_count, len(axes.table))
+    if engine == "inseq":
+        each = (len(axes.features) + 1, int(axes.table.any(0).sum()))
+    return sum(info.work_in_all(engine, *each, options)) * (2 if contrast else 1)
+
+
 def _check_kinds(target: Any, method_options: Any, generation_options: Any, seed: Any, progress: Any) -> None:
     if not (target is None or isinstance(target, str | Sequence | Tensor)):
         raise InputError(f"the target is a text, a sequence of token ids or None, not {target!r}.")
@@ -214,15 +279,6 @@ def _check_kinds(target: Any, method_options: Any, generation_options: Any, seed
     at_least("seed", seed, 0)
     if not (progress is None or isinstance(progress, bool)):
         raise OptionError(f"progress is None, True or False, not {progress!r}.")
-
-
-def _check_removal(off: Tensor | str, info: MethodInfo, prefix: str) -> None:
-    if isinstance(off, str) and info.family != "perturbation":
-        raise MethodError(f"{info.name} needs embeddings to start from; baseline={off!r} is for perturbation methods.")
-    if off == "delete" and prefix == "attributed":
-        raise MethodError(
-            "baseline='delete' needs prefix='fixed': a target token needs its place to be predicted from."
-        )
 
 
 def _model_facts(lm: LanguageModel) -> dict[str, Any]:
@@ -235,36 +291,3 @@ def _model_facts(lm: LanguageModel) -> dict[str, Any]:
         "compute_dtype": lm.compute_dtype,
         "device_map": lm.device_map,
     }
-
-
-def _encode(
-    lm: LanguageModel,
-    prompt: str,
-    target: str | Sequence[int] | Tensor | None,
-    strict_boundary: bool,
-    generation_options: Mapping[str, Any],
-    seed: int,
-) -> Encoding:
-    start = lm.decoder_start
-    if target is None:
-        prompt_ids = [token.id for token in encode_prompt(lm.tokenizer, prompt)]
-        _check_length(lm, len(prompt_ids), 1)
-        target = generate(lm, prompt_ids, generation_options, seed)
-    elif isinstance(target, Tensor):
-        target = [int(id_) for id_ in target.flatten()]
-    if start is None:
-        encoding = encode(lm.tokenizer, prompt, target, strict_boundary=strict_boundary)
-    else:
-        encoding = encode_for_decoder(lm.tokenizer, prompt, target, start)
-    _check_length(lm, len(encoding.prompt_ids), len(encoding.target_ids))
-    return encoding
-
-
-def _check_length(lm: LanguageModel, prompt_count: int, target_count: int) -> None:
-    limit = lm.context_length
-    used = max(prompt_count, target_count) if lm.is_encoder_decoder else prompt_count + target_count - 1
-    if limit is not None and used > limit:
-        raise LengthError(
-            f"the prompt has {prompt_count} tokens and the target {target_count}; "
-            f"{'one of them' if lm.is_encoder_decoder else 'together'} more than the model's context of {limit} tokens."
-        )

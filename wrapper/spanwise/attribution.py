@@ -9,67 +9,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spanwise.errors import InputError, OptionError, at_least
+from spanwise.errors import InputError, at_least
+from spanwise.pieces import Span, Token
 
 if TYPE_CHECKING:
     import captum.attr
     import inseq
     import pandas
 
+    from spanwise.aggregation import Mass
+
+__all__ = ["Attribution", "Provenance", "Rows", "Span", "Token"]
+
 Rows = Literal["token", "span"]
-
-
-@dataclass(frozen=True)
-class Token:
-    """A position of the model's input or target; or, as a column of a result by words, say, a feature of several.
-
-    Attributes:
-        text: The characters it covers. A character that several tokens share (an emoji in a byte-level vocabulary) is
-            the text of each of them.
-        id: The token's id in the vocabulary; -1 for a feature of several tokens.
-        start: First character, counted in `Attribution.target_text` for the roles "prefix" and "target", else in
-            `Attribution.prompt`.
-        end: One past the last character. A token without text (BOS) has `start == end`.
-        role: "prompt", "prefix" (a target token already written, seen as a source) or "target"; in a chat the role of
-            the message instead of "prompt" ("system", "user", ...).
-        special: One of the tokenizer's special tokens.
-        frozen: Not attributed to: its column is NaN and no method changes it.
-        template: Written by the chat template, not by the one who wrote the message.
-        message: Index of the message in a chat.
-        positions: Which positions of the source it stands for; empty where that is unknown, and for the target.
-    """
-
-    text: str
-    id: int
-    start: int
-    end: int
-    role: str
-    special: bool = False
-    frozen: bool = False
-    template: bool = False
-    message: int | None = None
-    positions: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of the target that was asked about.
-
-    Attributes:
-        text: The characters asked for.
-        start: First character in the target text.
-        end: One past the last character.
-        first_token: Index of the first target token that overlaps the characters.
-        last_token: One past the index of the last one.
-        note: Says which token the span cuts, where its borders lie inside a token; else "".
-    """
-
-    text: str
-    start: int
-    end: int
-    first_token: int
-    last_token: int
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +40,7 @@ class Provenance:
     baseline: str | None
     options: dict[str, Any]
     seed: int
+    features: str = "token"
     revision: str | None = None
     quantization: str | None = None
     dtype: str = "float32"
@@ -128,7 +81,7 @@ class Attribution:
             token. NaN where the method defines nothing: a frozen token, or a token the row's target could not see.
         span_scores: One row a span. NaN where a span's scores do not follow from the token rows.
         target_scores: The objective's value at the full input for each target token (nats for `log_prob`).
-        source: The columns: every token of the prompt, then of the generated prefix.
+        source: The columns: every token of the prompt, then of the generated prefix; tokens of one feature together.
         target: The target's tokens.
         spans: The spans asked for; one, the whole target, where `rows="span"` was asked for without a span.
         rows: What a row of `scores` is.
@@ -175,8 +128,8 @@ class Attribution:
 
     @property
     def source_tokens(self) -> list[str]:
-        """The text of each source token; for a token without text, its place in brackets."""
-        return [token.text or f"[{token.id}]" for token in self.source]
+        """The name or text of each source column; for a token without text, its id in brackets."""
+        return [token.name or token.text or f"[{token.id}]" for token in self.source]
 
     @property
     def target_tokens(self) -> list[str]:
@@ -202,20 +155,25 @@ class Attribution:
         Raises:
             OptionError: `k` is below 1, or there is no such row.
         """
+        from spanwise.aggregation import row_scores
+
         at_least("k", k, 1)
-        if row is not None and at_least("row", row, 0) >= len(self.scores):
-            raise OptionError(f"row {row} was asked, but there are {len(self.scores)} rows.")
-        if row is not None or self.rows == "span":
-            values = self.scores[row or 0]
-        elif self.spans and not self.span_scores[0].isnan().all():
-            values = self.span_scores[0]
-        else:
-            first, last = (self.spans[0].first_token, self.spans[0].last_token) if self.spans else (0, len(self.target))
-            part = self.scores[first:last]
-            values = torch.where(part.isnan().all(0), torch.nan, part.nansum(0))
+        values = row_scores(self, row)
         order = torch.argsort(values.abs().nan_to_num(-1.0), descending=True)
         kept = [int(i) for i in order if not values[i].isnan()]
         return [(self.source[i], float(values[i])) for i in kept[:k]]
+
+    def by(self, level: Literal["word", "sentence", "paragraph", "message"]) -> "Attribution":
+        """Returns the result with source columns summed over words, say. See `spanwise.grouping.by`."""
+        from spanwise.grouping import by
+
+        return by(self, level)
+
+    def mass(self, *, row: int | None = None) -> "tuple[Mass, ...]":
+        """Returns the shares of content, template, special tokens and prefix. See `spanwise.aggregation.mass`."""
+        from spanwise.aggregation import mass
+
+        return mass(self, row=row)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the whole result to one safetensors file, without loss. See `spanwise.storage`."""

@@ -108,6 +108,16 @@ class MethodInfo:
         """Whether `baseline=` means something to it."""
         return bool(self.baselines)
 
+    def work_in_all(self, engine: str, features: int, rows: int, options: Mapping[str, Any]) -> tuple[int, int]:
+        """Returns forwards and backwards of a whole `attribute`, at most.
+
+        Beside the method's own: the target's scores, which also stand in wherever every feature is on, and the
+        baseline's where completeness is checked.
+        """
+        forwards, backwards = self.work(features, rows, options)
+        begins_all_on = self.family == "perturbation" and engine != "inseq" and not self.sampled
+        return forwards + 1 + self.complete - begins_all_on, backwards
+
     def as_dict(self) -> dict[str, Any]:
         """Returns the row as values that JSON has."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "work"}

@@ -8,7 +8,11 @@ import typer
 from spanwise._version import __version__
 from spanwise.cli.attribute import attribute
 from spanwise.cli.demo import demo
+from spanwise.cli.doctor import doctor
+from spanwise.cli.drift import drift
 from spanwise.cli.methods import methods
+from spanwise.cli.plan import plan
+from spanwise.cli.tokens import tokens
 from spanwise.errors import AttributionError
 
 app = typer.Typer(
@@ -17,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, attribute, methods):
+for command in (demo, attribute, tokens, methods, plan, drift, doctor):
     app.command()(command)
 
 

@@ -12,12 +12,30 @@ from spanwise.cli.common import (
     DeviceMap,
     DoubleQuant,
     Dtype,
+    Features,
+    Frozen,
     Json,
+    MaxMemory,
+    MessagesFile,
     ModelName,
+    Occurrence,
+    OffloadFolder,
+    Prefix,
+    Prompt,
+    PromptFile,
     Quantization,
+    SkipModules,
+    SourceRole,
+    Sources,
+    Spans,
+    StorageDtype,
+    TargetFile,
+    memory_of,
+    messages_of,
     number,
     options_of,
     quiet,
+    source_of,
     text_of,
 )
 from spanwise.errors import OptionError
@@ -26,34 +44,49 @@ from spanwise.methods import METHODS
 
 def attribute(
     model: ModelName = "tiny",
-    prompt: Annotated[str | None, typer.Option(help="What the model was given.")] = None,
-    prompt_file: Annotated[Path | None, typer.Option(help="A file that holds the prompt.")] = None,
+    prompt: Prompt = None,
+    prompt_file: PromptFile = None,
+    messages: MessagesFile = None,
     target: Annotated[str | None, typer.Option(help="What it wrote; left out: the model generates it.")] = None,
-    target_file: Annotated[Path | None, typer.Option(help="A file that holds the target.")] = None,
-    span: Annotated[list[str] | None, typer.Option(help="Part of the target to explain; may be repeated.")] = None,
-    occurrence: Annotated[str | None, typer.Option(help="Which one of a repeated span: 0, 1, ... or 'all'.")] = None,
+    target_file: TargetFile = None,
+    span: Spans = None,
+    occurrence: Occurrence = None,
     method: Annotated[
         str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
     ] = "integrated_gradients",
     engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
     objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
+    features: Features = "token",
+    target_features: Annotated[
+        str | None, typer.Option(help="One row for each word, phrase or sentence of the target, or of the spans.")
+    ] = None,
+    source: Sources = None,
+    source_role: SourceRole = None,
     baseline: Annotated[
-        str | None, typer.Option(help="unk, zero, pad, mean, mask, delete or token:TEXT; default: the method's.")
+        str | None,
+        typer.Option(help="unk, zero, pad, mean, mask, delete, token:TEXT or text:TEXT; default: the method's."),
     ] = None,
     rows: Annotated[str, typer.Option(help="token, span or auto.")] = "auto",
-    prefix: Annotated[str, typer.Option(help="The generated prefix: fixed or attributed.")] = "fixed",
-    frozen: Annotated[str, typer.Option(help="special: special tokens get no score; none: they do.")] = "special",
+    prefix: Prefix = "fixed",
+    frozen: Frozen = "special",
     strict_boundary: Annotated[bool, typer.Option(help="Refuse a token that straddles prompt and target.")] = False,
     option: Annotated[
         list[str] | None, typer.Option(help="The method's own, as name=value: --option n_steps=100. May be repeated.")
     ] = None,
     quantization: Quantization = None,
     compute_dtype: ComputeDtype = None,
+    storage_dtype: StorageDtype = None,
     double_quant: DoubleQuant = False,
+    skip_modules: SkipModules = None,
     dtype: Dtype = None,
     device_map: DeviceMap = None,
+    max_memory: MaxMemory = None,
+    offload_folder: OffloadFolder = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of a target that is generated, in tokens.")] = 25,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
+    checkpointing: Annotated[
+        bool, typer.Option(help="Keep one block's activations instead of all: less memory, a third more time.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="For methods that sample.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write a heatmap: .png, .svg or .pdf.")] = None,
     bars: Annotated[Path | None, typer.Option(help="Write bars: .png, .svg or .pdf.")] = None,
@@ -77,27 +110,36 @@ def attribute(
     if save is not None:
         check_result_path(save)
     text = text_of("prompt", prompt, prompt_file)
-    if text is None:
-        raise OptionError("a prompt is needed: --prompt TEXT or --prompt-file FILE.")
+    if text is None and messages is None:
+        raise OptionError("a prompt is needed: --prompt TEXT, --prompt-file FILE or --messages FILE.")
+    chat = messages_of(messages)
     wanted = text_of("target", target, target_file)
     with quiet(as_json):
         lm = spanwise.load_model(
             model,
             quantization=quantization,
             compute_dtype=compute_dtype,
+            storage_dtype=storage_dtype,
             double_quant=double_quant,
+            skip_modules=skip_modules or (),
             dtype=dtype,
             device_map=device_map,
+            max_memory=memory_of(max_memory),
+            offload_folder=offload_folder,
         )
         result = spanwise.attribute(
             lm,
             text,
             wanted,
+            messages=chat,
             span=span or None,
             occurrence=number(occurrence) if occurrence is not None else None,
             method=method,
             engine=engine,
             objective=objective,
+            features=features,
+            target_features=target_features,
+            source=source_of(source, source_role),
             baseline=baseline,
             rows=rows,  # type: ignore[arg-type] # checked by attribute
             prefix=prefix,  # type: ignore[arg-type]
@@ -106,6 +148,7 @@ def attribute(
             method_options=options_of(option or []),
             generation_options={"max_new_tokens": max_new_tokens} if wanted is None else None,
             batch_size=number(batch_size),
+            checkpointing=checkpointing,
             seed=seed,
             progress=progress,
         )

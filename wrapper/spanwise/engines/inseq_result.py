@@ -31,11 +31,16 @@ def to_inseq(attribution: Attribution) -> FeatureAttributionOutput:
 
     Where rows are spans, the spans stand behind the source tokens as if they were generated. Undefined scores are NaN,
     which Inseq has for tokens that a target could not see.
+
+    Raises:
+        InputError: Tokens of the generated prefix are put together to features, and rows are target tokens.
     """
     by_token = attribution.rows == "token"
     source = [TokenWithId(token.text or f"[{token.id}]", token.id) for token in attribution.source]
     if by_token:
-        start = len(attribution.source) - len(attribution.target) + 1
+        start = sum(token.role != "prefix" for token in attribution.source)
+        if len(attribution.source) - start != len(attribution.target) - 1:
+            raise InputError("Inseq has a column for each generated token, but here some are put together to features.")
         last = TokenWithId(attribution.target_tokens[-1], attribution.target[-1].id)
         sequence, per_row = [*source, last], attribution.target_scores
     else:
@@ -119,8 +124,8 @@ def _ours(known: dict[str, Any], scores: Float[Tensor, "row source"]) -> Attribu
         scores=scores,
         span_scores=_tensor(known["span_scores"]).reshape(len(known["spans"]), scores.shape[1]),
         target_scores=_tensor(known["target_scores"]),
-        source=tuple(Token(**token) for token in known["source"]),
-        target=tuple(Token(**token) for token in known["target"]),
+        source=tuple(_token(token) for token in known["source"]),
+        target=tuple(_token(token) for token in known["target"]),
         spans=tuple(Span(**span) for span in known["spans"]),
         rows=known["rows"],
         prompt=known["prompt"],
@@ -213,3 +218,7 @@ def _tensor(values: list[Any]) -> Tensor:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
+
+
+def _token(values: dict[str, Any]) -> Token:
+    return Token(**{**values, "positions": tuple(values.get("positions", ()))})

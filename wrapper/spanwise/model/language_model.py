@@ -1,5 +1,6 @@
 """`LanguageModel`: a model and its tokenizer, held still while they are attributed."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from spanwise.errors import ModelError, OptionError
-from spanwise.model import four_bit
+from spanwise.model import backward, four_bit, quantization, saving
 from spanwise.model.kept import kept
 from spanwise.model.notices import notices_dropped
 
@@ -95,9 +96,10 @@ class LanguageModel:
     def device(self) -> torch.device:
         """Where the embedding layer computes, and so where inputs go."""
         hook = getattr(self.embedding, "_hf_hook", None)
-        execution = getattr(hook, "execution_device", None)
-        if execution is not None:
-            return torch.device(execution)
+        for each in getattr(hook, "hooks", (hook,)):
+            execution = getattr(each, "execution_device", None)
+            if execution is not None:
+                return torch.device(execution)
         return next(self.embedding.parameters()).device
 
     @property
@@ -112,21 +114,20 @@ class LanguageModel:
 
     @property
     def quantization(self) -> str | None:
-        """One of "nf4", "fp4", "int8", another library's name, or None."""
-        config = getattr(self.model.config, "quantization_config", None)
-        if config is None:
-            return None
-        values = config if isinstance(config, dict) else config.to_dict()
-        if values.get("load_in_4bit"):
-            return str(values.get("bnb_4bit_quant_type", "fp4"))
-        return "int8" if values.get("load_in_8bit") else str(values.get("quant_method", "unknown"))
+        """One of "nf4", "fp4", "int8", another method's name ("gptq", "torchao", ...), or None."""
+        values = quantization.stored(self.model.config)
+        return None if values is None else quantization.name_of(values)
 
     @property
     def compute_dtype(self) -> str | None:
         """The type in which 4-bit layers multiply, or None."""
-        config = getattr(self.model.config, "quantization_config", None)
-        values = {} if config is None else config if isinstance(config, dict) else config.to_dict()
+        values = quantization.stored(self.model.config) or {}
         return str(values["bnb_4bit_compute_dtype"]) if values.get("load_in_4bit") else None
+
+    @cached_property
+    def no_backward(self) -> str | None:
+        """Why gradient methods cannot be used with this model's quantized layers, or None."""
+        return backward.no_backward(self.model, self.dtype)
 
     @property
     def device_map(self) -> dict[str, str] | None:
@@ -168,6 +169,26 @@ class LanguageModel:
             self.model.requires_grad_(False)
             stack.enter_context(notices_dropped())
             yield warning
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes model and tokenizer to a new folder, from which `load_model` gives the same scores.
+
+        A quantized model is saved as it is. Nothing is left behind where it fails.
+
+        Raises:
+            FileError: The folder exists and is not empty, or cannot be written (no room, read-only).
+            ModelError: transformers cannot save this model.
+            QuantizationError: The 4-bit weights were changed by an earlier run and cannot be restored.
+
+        Example:
+            >>> import spanwise, tempfile
+            >>> with tempfile.TemporaryDirectory() as place:
+            ...     spanwise.load_model("tiny").save(f"{place}/copy")
+            ...     spanwise.load_model(f"{place}/copy").architecture
+            'Qwen2ForCausalLM'
+        """
+        with four_bit.exact_weights(self.model):
+            saving.save(self.model, self.tokenizer, folder)
 
     def has_token(self, token: str) -> bool:
         """Whether `token` is one token of the vocabulary, as it stands there or as text."""

@@ -38,7 +38,7 @@ def model_class(config: Any) -> Any:
     return transformers.AutoModelForCausalLM
 
 
-def meta_model(config: Any) -> Any:
+def meta_model(config: Any, *, trust_remote_code: bool = False) -> Any:
     """Returns the model on the meta device, with its weights tied: names, shapes and types, and no memory.
 
     Raises:
@@ -46,7 +46,7 @@ def meta_model(config: Any) -> Any:
     """
     try:
         with torch.device("meta"), notices_dropped():
-            model = model_class(config).from_config(config)
+            model = model_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except ValueError as error:
         raise ModelError(f"there is no language model for {type(config).__name__}: {str(error).strip()}") from error
     model.tie_weights()

@@ -1,18 +1,68 @@
 """What an embedding becomes when its feature is off."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spanwise.errors import OptionError
+from spanwise.errors import MethodError, OptionError
+from spanwise.methods import MethodInfo
 from spanwise.model.language_model import LanguageModel
+from spanwise.text.composing import Composed
+from spanwise.text.encoding import Encoding
+from spanwise.text.layout import Axes
+from spanwise.text.rewriting import Rewriting, filling, replacing
+
+BaselineLike: TypeAlias = str | Tensor | Callable[[str], str]
+"""A name, embeddings, or a sampler: from the text of a feature to the text in its place."""
 
 NAMES = ("unk", "zero", "pad", "mean")
 _SPECIAL = {"pad": "pad_token_id", "unk": "unk_token_id"}
 REMOVALS = ("mask", "delete")
 """Off means not there: hidden by the attention mask, or left out so that the positions close up."""
+
+
+def make_baseline(
+    lm: LanguageModel, asked: BaselineLike | None, info: MethodInfo, encoding: Encoding, composed: Composed, axes: Axes
+) -> tuple[Tensor | str | Rewriting, str]:
+    """Returns what a feature becomes when it is off, and its name for the provenance.
+
+    Args:
+        lm: The model.
+        asked: As `spanwise.attribute` takes it; None: the template's own, or the method's first choice.
+        info: The method.
+        encoding: Prompt and target.
+        composed: How the prompt came about.
+        axes: What the features are.
+
+    Raises:
+        OptionError: An unknown name, a token that is not one, a model without a pad token, or a wrong shape.
+        MethodError: The method needs embeddings, or the generated prefix is attributed and would change its length.
+    """
+    closing = () if lm.decoder_start is None else (lm.decoder_start,)
+    if asked is None and composed.template is not None and info.family == "perturbation":
+        _check_removal("a baseline of other text", info, axes)
+        return filling(lm.tokenizer, composed, axes.groups, closing), "template"
+    if asked is None:
+        asked = default_baseline(lm, info.baselines)
+    if callable(asked) or (isinstance(asked, str) and asked.startswith("text:")):
+        _check_removal("a baseline of other text", info, axes)
+        name = asked if isinstance(asked, str) else f"sampler {getattr(asked, '__name__', type(asked).__name__)}"
+        other = (lambda part: name.removeprefix("text:")) if isinstance(asked, str) else asked
+        return replacing(lm.tokenizer, other, composed, encoding, axes.feature_columns, closing), name
+    found, name = baseline_embeddings(lm, asked, len(axes.features))
+    if isinstance(found, str):
+        _check_removal(f"baseline={found!r}", info, axes)
+    return found, name
+
+
+def _check_removal(what: str, info: MethodInfo, axes: Axes) -> None:
+    if info.family != "perturbation":
+        raise MethodError(f"{info.name} needs embeddings to start from; {what} is for perturbation methods.")
+    if "mask" not in what and any(token.role == "prefix" for token in axes.feature_columns):
+        raise MethodError(f"{what} needs prefix='fixed': a target token needs its place to be predicted from.")
 
 
 def default_baseline(lm: LanguageModel, preferred: Sequence[str]) -> str:
@@ -51,7 +101,7 @@ def baseline_embeddings(
     if isinstance(baseline, Tensor):
         return _from_tensor(baseline, lm, length, hidden), f"tensor{list(baseline.shape)}"
     if not isinstance(baseline, str):
-        raise OptionError(f"baseline must be a name or a tensor, not {type(baseline).__name__}.")
+        raise OptionError(f"baseline must be a name, a tensor or a function, not {type(baseline).__name__}.")
     if baseline in REMOVALS:
         return baseline, baseline
     if baseline == "zero":
@@ -64,7 +114,7 @@ def baseline_embeddings(
     else:
         raise OptionError(
             f"unknown baseline {baseline!r}. Allowed: {', '.join(NAMES + REMOVALS)}, token:TEXT (token:<unk>, say), "
-            "or a tensor."
+            "text:TEXT, a function from a feature's text to another text, or a tensor."
         )
     return row.expand(length, hidden), baseline
 

@@ -3,15 +3,19 @@
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spanwise.errors import OptionError, OutOfMemoryError, at_least
 from spanwise.model.language_model import LanguageModel
+from spanwise.model.memory import free_memory
+from spanwise.model.planning.activations import bytes_per_sequence
+from spanwise.model.planning.planner import TOKENS_AT_ONCE
 
-_TOKENS = {"cpu": 1024, "cuda": 16384}
-"""Tokens in one batch. On two cores larger batches are no faster; a GPU wants work for all its units."""
+_SHARE = 0.8
+"""Of the free memory: the rest is for what is not counted, and for holes."""
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
@@ -71,17 +75,45 @@ class Batches:
         return None
 
 
-def choose_batches(lm: LanguageModel, asked: int | str, length: int) -> Batches:
-    """Returns how inputs of `length` tokens are cut into batches.
+def choose_batches(
+    lm: LanguageModel, asked: int | str, length: int, targets: int, *, gradients: bool, rows: int, per_position: bool
+) -> Batches:
+    """Returns how inputs are cut into batches; "auto": as many sequences as are of use and have memory.
+
+    Args:
+        lm: The model.
+        asked: "auto" or a number of sequences.
+        length: Tokens of an input.
+        targets: Last positions that get logits.
+        gradients: Whether a backward follows.
+        rows: Rows that each get a backward.
+        per_position: Gradients come back at every embedding, not summed up.
 
     Raises:
         OptionError: Neither "auto" nor an integer of at least 1.
     """
-    if asked == "auto":
-        return Batches(max(1, _TOKENS.get(lm.device.type, _TOKENS["cuda"]) // length))
-    if isinstance(asked, str):
-        raise OptionError(f"batch_size must be 'auto' or an integer of at least 1, not {asked!r}.")
-    return Batches(at_least("batch_size", asked, 1), fixed=True)
+    if asked != "auto":
+        if isinstance(asked, str):
+            raise OptionError(f"batch_size must be 'auto' or an integer of at least 1, not {asked!r}.")
+        return Batches(at_least("batch_size", asked, 1), fixed=True)
+    size = max(1, TOKENS_AT_ONCE.get(lm.device.type, TOKENS_AT_ONCE["cuda"]) // length)
+    free = free_memory(lm.model)
+    if size == 1 or size * _at_most(lm, length, targets, rows) < free * _SHARE:
+        return Batches(size)
+    each = bytes_per_sequence(lm, length, targets, gradients=gradients, rows=rows, per_position=per_position)
+    return Batches(max(1, min(size, int(free * _SHARE) // each)))
+
+
+def _at_most(lm: LanguageModel, length: int, targets: int, rows: int) -> int:
+    """Returns more bytes than a sequence needs, so that small models need no plan, which takes half a second.
+
+    Held for a backward are about 50 numbers a token, layer and hidden unit, with 4 bytes each, and the attention
+    weights of 64 heads at most; five copies of the logits; the gradient at every embedding for each row.
+    """
+    config: Any = lm.model.config.get_text_config()  # type: ignore[union-attr, operator] # a transformers model's
+    layers = int(getattr(config, "num_hidden_layers", 100))
+    blocks = layers * length * (50 * lm.hidden_size + 2 * 64 * length)
+    return 4 * (blocks + 5 * targets * int(config.vocab_size) + rows * length * lm.hidden_size)
 
 
 def release_memory() -> None:

@@ -16,7 +16,7 @@ GAP_WARNING = 0.05
 def completeness_gap(scorer: Scorer, scores: Float[Tensor, "row source"]) -> float:
     """Returns the share of the objective's change, baseline to input, that the scores do not account for.
 
-    Sum over rows of |sum of scores - change|, divided by the sum of |changes|; two forwards.
+    Sum over rows of |sum of scores - change|, divided by the sum of |changes|.
     """
     ends = torch.tensor([[1.0], [0.0]]).expand(2, scorer.feature_count)
     on, off = scorer.scores(ends).float().cpu()

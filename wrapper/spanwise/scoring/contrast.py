@@ -61,8 +61,13 @@ class ContrastScorer(Scorer):
     foil: Scorer = dataclasses.field(kw_only=True)
     shared: int = dataclasses.field(kw_only=True)
 
+    def reference(self) -> Float[Tensor, " target"]:
+        """Returns the objective of the target's own tokens; the foil's is remembered."""
+        self.foil.reference()
+        return super().reference()
+
     def at_input(self) -> float:
-        """Returns the contrast at the unchanged input, by one forward of the span and one of the foil."""
+        """Returns the contrast at the unchanged input."""
         span, foil = self.reference()[self.rows[0]], self.foil.reference()[self.foil.rows[0]]
         return float(span.sum() - foil.sum())
 

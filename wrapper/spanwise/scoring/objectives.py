@@ -25,11 +25,13 @@ class Context:
         positions: For each of them the position at which it is predicted, counted from the end of the sequence that
             writes the target: `outputs.hidden_states[layer][:, positions]`.
         at_input: Returns the model's outputs at the unchanged input, without a graph.
+        first: Index of the first of them in the whole target.
     """
 
     target_ids: Int[Tensor, " target"]
     positions: Int[Tensor, " target"]
     at_input: Callable[[], Any] = _unknown
+    first: int = 0
 
 
 Value: TypeAlias = Callable[[Any, Context], Float[Tensor, "batch target"]]
@@ -81,9 +83,9 @@ def kl(reference: Float[Tensor, "target vocab"] | None = None) -> Objective:
     """Returns an objective: the divergence KL(reference || model) at each target token, in nats.
 
     Args:
-        reference: Log-probabilities to compare with; None: the model's own at the unchanged input, so that the
-            objective is 0 there, and perturbation methods say how far a feature's absence moves the distribution
-            (gradients are 0 there: it is the minimum).
+        reference: Log-probabilities to compare with, a row for each token of the target; None: the model's own at the
+            unchanged input, so that the objective is 0 there, and perturbation methods say how far a feature's absence
+            moves the distribution (gradients are 0 there: it is the minimum).
 
     Example:
         >>> import spanwise
@@ -93,7 +95,10 @@ def kl(reference: Float[Tensor, "target vocab"] | None = None) -> Objective:
 
     def value(outputs: Any, context: Context) -> Tensor:
         found = outputs.logits.float().log_softmax(-1)  # [batch, target, vocab]
-        known = context.at_input().logits[0].float().log_softmax(-1) if reference is None else reference.to(found)
+        if reference is None:
+            known = context.at_input().logits[0].float().log_softmax(-1)
+        else:
+            known = reference.to(found)[context.first : context.first + len(context.target_ids)]
         if known.shape != found.shape[1:]:
             raise OptionError(
                 f"the reference of kl has shape {list(known.shape)}, but the target that is attributed has "

@@ -24,6 +24,7 @@ from spanwise.model.forward import embed, forward
 from spanwise.model.language_model import LanguageModel
 from spanwise.scoring.batching import Batches
 from spanwise.scoring.objectives import Context, Objective
+from spanwise.text.rewriting import Rewriting
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Scorer:
         objective: From logits to one value a target token.
         rows: For each row the target tokens whose values are added.
         features: For each source position the index of its feature, or -1 where it is frozen.
-        baseline: The embeddings of features that are off, or "mask" or "delete" where off means not there.
+        baseline: The embeddings of features that are off; or "mask" or "delete" where off means not there, or what
+            writes the prompt without them.
         batches: How many sequences go through the model at once.
         tick: Called with the sequences done since the last call.
         counts: The work done so far.
@@ -60,7 +62,7 @@ class Scorer:
     objective: Objective
     rows: Bool[Tensor, "row target"]
     features: Int[Tensor, " source"]
-    baseline: Float[Tensor, "source hidden"] | str | None
+    baseline: Float[Tensor, "source hidden"] | str | Rewriting | None
     batches: Batches
     tick: Callable[[int], object] = lambda done: None
     counts: Counts = field(default_factory=Counts)
@@ -79,6 +81,7 @@ class Scorer:
         # A decoder begins with a token of its own, which stands as the prompt's last.
         self.encoder_length = len(self.prompt_ids) - 1 if self.lm.is_encoder_decoder else 0
         self._context = self.context_of(self._first, self._last)
+        self._reference: Tensor | None = None  # [target]
         self.embeddings = embed(self.lm, self._ids, self.encoder_length)[0]  # [source, hidden]
         if isinstance(self.baseline, Tensor):
             start = self.baseline[: self.length].to(device)
@@ -100,16 +103,28 @@ class Scorer:
         return self.rows.shape[0]
 
     def reference(self) -> Float[Tensor, " target"]:
-        """Returns the objective of every target token at the unchanged input, by one plain forward."""
-        ids = torch.tensor([[*self.prompt_ids, *self.target_ids][:-1]], device=self.lm.device)
-        with torch.no_grad():
-            return self.batches.over(ids, self._plain)[0].float().cpu()
+        """Returns the objective of every target token at the unchanged input, by one plain forward the first time."""
+        if self._reference is None:
+            ids = torch.tensor([[*self.prompt_ids, *self.target_ids][:-1]], device=self.lm.device)
+            with torch.no_grad():
+                self._reference = self.batches.over(ids, self._plain)[0].float()
+        return self._reference.cpu()
 
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
-        """Returns the rows' values for each setting of the gates, without gradients."""
+        """Returns the rows' values for each setting of the gates, without gradients.
+
+        Where every feature is on, that is the reference, if it is known.
+        """
         with torch.no_grad():
-            rows = self._without if isinstance(self.baseline, str) else self._replaced
-            return self.batches.over(gates, rows)
+            rows = self._replaced if isinstance(self.baseline, Tensor) else self._without
+            whole = (gates == 1).all(1)
+            if self._reference is None or not whole.any():
+                return self.batches.over(gates, rows)
+            known = self._reference[self._first : self._last] @ self._row_weights.T
+            values = known.repeat(len(gates), 1)
+            if not whole.all():
+                values[~whole.to(values.device)] = self.batches.over(gates[~whole], rows).to(values)
+            return values
 
     def gate_gradients(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row feature"]:
         """Returns the gradient of each row with respect to the gates.
@@ -173,26 +188,41 @@ class Scorer:
         return values @ self._row_weights.T.to(values)
 
     def _without(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
-        """Returns the rows' values where features that are off are hidden or left out."""
-        on = gates.to(self._ids.device)[:, self._features.clamp(min=0)] > 0.5
-        there = on | ~self._attributed  # [batch, source]
-        ids = self._ids.expand(len(gates), -1)
+        """Returns the rows' values where features that are off are hidden, left out, or other text."""
         if self.baseline == "mask":
-            return self._rows_of(ids, self.encoder_length, mask=there)
+            there = self._there(gates)
+            return self._rows_of(self._ids.expand(len(gates), -1), self.encoder_length, mask=there)
+        if isinstance(self.baseline, Rewriting):
+            sequences = [self._rewritten(self.baseline, row) for row in (gates > 0.5).tolist()]
+        else:
+            sequences = [self._left(there) for there in self._there(gates)]
         # Sequences of one length go together, so that nothing is padded.
-        cut = self.encoder_length or self.length
-        lengths = torch.stack([there[:, :cut].sum(1), there.sum(1)], dim=1)
-        rows = torch.empty(len(gates), self.row_count, device=ids.device)
-        for encoder_length, length in lengths.unique(dim=0).tolist():
-            same = (lengths == torch.tensor([encoder_length, length], device=ids.device)).all(1)
-            kept = ids[same][there[same]].view(-1, length)
-            if encoder_length == 0 or length < self._last - self._first:
-                raise MethodError(
-                    "baseline='delete' leaves nothing of the prompt to predict the target from. Keep a part of it "
-                    "frozen (a BOS token, say), or use baseline='mask'."
-                )
-            rows[same] = self._rows_of(kept, encoder_length if self.encoder_length else 0)
+        rows = torch.empty(len(gates), self.row_count, device=self._ids.device)
+        lengths = [(len(ids), encoder_length) for ids, encoder_length in sequences]
+        for kind in sorted(set(lengths)):
+            same = [i for i, length in enumerate(lengths) if length == kind]
+            rows[same] = self._rows_of(torch.stack([sequences[i][0] for i in same]), kind[1])
         return rows
+
+    def _there(self, gates: Float[Tensor, "batch feature"]) -> Bool[Tensor, "batch source"]:
+        on = gates.to(self._ids.device)[:, self._features.clamp(min=0)] > 0.5
+        return on | ~self._attributed
+
+    def _left(self, there: Bool[Tensor, " source"]) -> tuple[Int[Tensor, " left"], int]:
+        """Returns the ids that are there, and where the decoder's begin."""
+        prompt = int(there[: self.encoder_length or len(self.prompt_ids)].sum())
+        if prompt == 0:
+            raise MethodError(
+                "baseline='delete' leaves nothing of the prompt to predict the target from. Keep a part of it "
+                "frozen (a BOS token, say), or use baseline='mask'."
+            )
+        return self._ids[0][there], prompt if self.encoder_length else 0
+
+    def _rewritten(self, rewriting: Rewriting, on: list[bool]) -> tuple[Int[Tensor, " left"], int]:
+        """Returns the ids of a rewritten prompt and the target, and where the decoder's begin."""
+        prompt = self.prompt_ids if all(on) else rewriting.ids(on)
+        ids = torch.tensor([*prompt, *self.target_ids][: len(prompt) + self._last - 1], device=self._ids.device)
+        return ids, len(prompt) - 1 if self.encoder_length else 0
 
     def _rows_of(self, ids: Int[Tensor, "batch source"], encoder_length: int, **options: Any) -> Tensor:
         keep = self._last - self._first
@@ -222,7 +252,7 @@ class Scorer:
             self._count(1, tick=False)
             return outputs
 
-        return Context(ids, torch.arange(first - last, 0, device=device), at_input)
+        return Context(ids, torch.arange(first - last, 0, device=device), at_input, first)
 
     def _count(self, batch: int, *, tick: bool = True) -> None:
         self.counts.calls += 1

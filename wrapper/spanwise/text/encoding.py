@@ -1,11 +1,17 @@
 """Prompt and target as the token ids that the model sees, with the characters of each token."""
 
+import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from spanwise.attribution import Token
 from spanwise.errors import BoundaryError, InputError, ModelError
+from spanwise.text.characters import decode_with_spans, filled_offsets, mended_offsets
+
+Pieces: TypeAlias = tuple[list[int], list[tuple[int, int]]]
+"""Ids and the characters [start, end) of each."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,16 @@ class Encoding:
         """Ids of the target."""
         return tuple(token.id for token in self.target_tokens)
 
+    @property
+    def doubled_bos(self) -> bool:
+        """The special token that begins the prompt comes twice, with nothing but white space between.
+
+        `encode` never adds a second one; a text that has it twice, or has white space before it, is left as it is.
+        """
+        first, *rest = self.prompt_tokens
+        again = next((token for token in rest if token.text.strip()), None)
+        return first.special and again is not None and again.id == first.id and again.special
+
 
 def encode(tokenizer: Any, prompt: str, target: str | Sequence[int], *, strict_boundary: bool = False) -> Encoding:
     """Returns prompt and target as tokens.
@@ -56,28 +72,20 @@ def encode(tokenizer: Any, prompt: str, target: str | Sequence[int], *, strict_b
         ModelError: The tokenizer gives no offsets.
     """
     prompt_tokens = encode_prompt(tokenizer, prompt)
-    prompt_ids = [token.id for token in prompt_tokens]
+    before = _last_ids(prompt_tokens)
     if not isinstance(target, str):
         ids = _checked_ids(tokenizer, target)
-        text, spans = _decode_with_spans(tokenizer, prompt_ids, ids)
+        text, spans = decode_with_spans(tokenizer, before, ids)
         return Encoding(prompt, text, prompt_tokens, _tokens(tokenizer, text, ids, spans, "target"))
-    if not target.strip():
-        raise InputError(f"the target is empty or only white space: {target!r}.")
-    bare = _encoded(tokenizer, prompt, special=False)
-    joint_ids, joint_offsets = _encoded(tokenizer, prompt + target, special=False)
-    cut = len(bare[0])
-    boundary = "clean"
-    if joint_ids[:cut] == bare[0] and cut < len(joint_ids) and joint_offsets[cut][0] >= len(prompt):
-        ids = joint_ids[cut:]
-        spans = [(start - len(prompt), end - len(prompt)) for start, end in joint_offsets[cut:]]
-    else:
-        boundary = _straddling(prompt, target, joint_offsets)
-        if strict_boundary:
-            raise BoundaryError(
-                f"{boundary}. strict_boundary=True refuses that: move the border of prompt and target to the end of a "
-                "token, or leave strict_boundary out to have the target tokenized as a continuation."
-            )
-        ids, spans = _continuation(tokenizer, prompt_ids, target)
+    _check_target(target)
+    (ids, spans), boundary = _together(tokenizer, prompt, target)
+    if boundary != "clean" and strict_boundary:
+        raise BoundaryError(
+            f"{boundary}. strict_boundary=True refuses that: move the border of prompt and target to the end of a "
+            "token, or leave strict_boundary out to have the target tokenized as a continuation."
+        )
+    if boundary != "clean":
+        ids, spans = _continuation(tokenizer, before, target)
     return Encoding(prompt, target, prompt_tokens, _tokens(tokenizer, target, ids, spans, "target"), boundary)
 
 
@@ -95,16 +103,16 @@ def encode_for_decoder(tokenizer: Any, prompt: str, target: str | Sequence[int],
     start = Token("", decoder_start, len(prompt), len(prompt), "prompt", special=True)
     prompt_tokens = (*encode_prompt(tokenizer, prompt), start)
     if isinstance(target, str):
-        if not target.strip():
-            raise InputError(f"the target is empty or only white space: {target!r}.")
-        encoded = tokenizer(text_target=target, return_offsets_mapping=True)
-        ids, spans = list(encoded["input_ids"]), [tuple(pair) for pair in encoded["offset_mapping"]]
-        while ids and ids[-1] == tokenizer.eos_token_id:
+        _check_target(target)
+        ids, spans = _encoded(tokenizer, target, special=True, as_target=True)
+        while ids and ids[-1] == tokenizer.eos_token_id and spans[-1][0] == spans[-1][1]:  # not one in the text
             ids, spans = ids[:-1], spans[:-1]
+        if not ids:
+            raise _no_tokens(target)
         text = target
     else:
         ids = _checked_ids(tokenizer, target)
-        text, spans = _decode_with_spans(tokenizer, [], ids)
+        text, spans = decode_with_spans(tokenizer, [], ids)
     return Encoding(prompt, text, prompt_tokens, _tokens(tokenizer, text, ids, spans, "target"))
 
 
@@ -117,69 +125,133 @@ def encode_prompt(tokenizer: Any, prompt: str) -> tuple[Token, ...]:
     """
     if not isinstance(prompt, str) or not prompt:
         raise InputError(f"the prompt must be a text that is not empty, not {prompt!r}.")
-    bos = tokenizer.bos_token
-    ids, spans = _encoded(tokenizer, prompt, special=not (bos and prompt.startswith(bos)))
+    _check_characters("prompt", prompt)
+    ids, spans = _encoded(tokenizer, prompt, special=True)
     if not ids:
         raise InputError(f"the prompt {prompt!r} has no tokens.")
     return _tokens(tokenizer, prompt, ids, spans, "prompt")
 
 
-def _encoded(tokenizer: Any, text: str, *, special: bool) -> tuple[list[int], list[tuple[int, int]]]:
+def _encoded(tokenizer: Any, text: str, *, special: bool, as_target: bool = False) -> Pieces:
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"{type(tokenizer).__name__} gives no character offsets, which spans need: use the model's fast tokenizer "
             "(AutoTokenizer.from_pretrained(..., use_fast=True))."
         )
-    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
-    return list(encoded["input_ids"]), [tuple(pair) for pair in encoded["offset_mapping"]]
+    given = {"text_target" if as_target else "text": text}
+    encoded = tokenizer(**given, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
+    ids, spans = list(encoded["input_ids"]), [tuple(pair) for pair in encoded["offset_mapping"]]
+    # A text that begins with what the tokenizer adds in front (BOS) does not get it a second time.
+    of_text = [index is not None for index in encoded.sequence_ids(0)]
+    added = of_text.index(True) if True in of_text else 0
+    if ids[:added] == ids[added : 2 * added]:
+        ids, spans = ids[added:], spans[added:]
+    return ids, mended_offsets(text, tokenizer.convert_ids_to_tokens(ids), spans)
 
 
 def _tokens(
     tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], role: str
 ) -> tuple[Token, ...]:
-    special = set(tokenizer.all_special_ids)
-    return tuple(
-        Token(text[start:end], int(id_), start, end, role, special=id_ in special)
-        for id_, (start, end) in zip(ids, spans, strict=True)
-    )
+    special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= set(tokenizer.all_special_ids)
+    tokens = []
+    for id_, (start, end) in zip(ids, filled_offsets(text, spans), strict=True):
+        # What the vocabulary does not know is the writer's own text, although its id is a special one.
+        unknown = id_ == tokenizer.unk_token_id and text[start:end].strip() not in ("", str(tokenizer.unk_token))
+        tokens.append(Token(text[start:end], int(id_), start, end, role, special=id_ in special and not unknown))
+    return tuple(tokens)
 
 
-def _straddling(prompt: str, target: str, offsets: Sequence[tuple[int, int]]) -> str:
-    border = len(prompt)
-    for start, end in offsets:
-        if start < border < end:
-            return f"tokenized together, prompt and target share the token {(prompt + target)[start:end]!r}"
-    return "tokenized together, the prompt's last tokens change"
+def _together(tokenizer: Any, prompt: str, target: str) -> tuple[Pieces, str]:
+    """Returns the target's part of both tokenized together, and "clean" where that continues the prompt's tokens."""
+    border, both = len(prompt), prompt + target
+    alone = _encoded(tokenizer, prompt, special=False)[0]
+    ids, spans = _encoded(tokenizer, both, special=False)
+    cut = len(alone)
+    kept = ids[:cut] == alone
+    for start, end in spans:
+        if start < border < end and not (kept and both[start:border].isspace()):  # white space that the prompt's drop
+            return ([], []), f"tokenized together, prompt and target share the token {both[start:end]!r}"
+    if not kept:
+        return ([], []), "tokenized together, the prompt's last tokens change"
+    if cut == len(ids):
+        raise _no_tokens(target)
+    return (ids[cut:], [(max(start - border, 0), max(end - border, 0)) for start, end in spans[cut:]]), "clean"
 
 
-def _continuation(tokenizer: Any, prompt_ids: list[int], target: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """Returns ids of `target` that decode to it after the prompt.
+def _continuation(tokenizer: Any, before: list[int], target: str) -> Pieces:
+    """Returns ids of `target` that decode to it after the ids `before`.
 
     Tokenizers that mark a word's beginning ("▁" of sentencepiece) add a space to a text of its own, so the target is
-    also tokenized behind a character that no token reaches across, and the first reading that decodes right is taken.
+    also tokenized behind a character that no token reaches across, and the reading that decodes best is taken.
     """
     normalize = _normalizer(tokenizer)
-    for anchor in ("", "\n", "|", "a", "0"):
+    best: tuple[int, Pieces] | None = None
+    for anchor in ("", "\n", "|", "a", "0", "e", "z", "."):
+        border = len(anchor)
         ids, spans = _encoded(tokenizer, anchor + target, special=False)
-        skip = len(_encoded(tokenizer, anchor, special=False)[0]) if anchor else 0
-        if skip >= len(ids) or spans[skip][0] < len(anchor):
+        alone = _encoded(tokenizer, anchor, special=False)[0] if anchor else []
+        skip = len(alone)
+        if ids[:skip] != alone or skip == len(ids) or any(start < border < end for start, end in spans):
             continue
-        unknown = bool(anchor) and tokenizer.unk_token_id in ids[skip:]  # such a token does not decode to its text
-        if unknown or normalize(_decode_with_spans(tokenizer, prompt_ids, ids[skip:])[0]) == normalize(target):
-            return ids[skip:], [(start - len(anchor), end - len(anchor)) for start, end in spans[skip:]]
-    raise InputError(
-        f"the target {target!r} cannot be tokenized as a continuation of the prompt: give it as token ids."
-    )
+        reading = (ids[skip:], [(max(start - border, 0), max(end - border, 0)) for start, end in spans[skip:]])
+        decoded = decode_with_spans(tokenizer, before, reading[0])[0]
+        expected = _as_read(tokenizer, target, reading)
+        if "".join(normalize(decoded).split()) == "".join(normalize(expected).split()):
+            extra_space = decoded[:1].isspace() != expected[:1].isspace()
+            faults = 2 * extra_space + (normalize(decoded) != normalize(expected))
+            best = min(best or (faults, reading), (faults, reading), key=lambda ranked: ranked[0])
+            if not faults:
+                break
+    if best is None:
+        raise InputError(
+            f"the target {target!r} cannot be tokenized as a continuation of the prompt: give it as token ids."
+        )
+    return best[1]
+
+
+def _as_read(tokenizer: Any, target: str, reading: Pieces) -> str:
+    """Returns the target with the text of the unknown token where the vocabulary does not know its characters."""
+    read, at = "", 0
+    for id_, (start, end) in zip(reading[0], filled_offsets(target, reading[1]), strict=True):
+        read += str(tokenizer.unk_token) if id_ == tokenizer.unk_token_id else target[max(at, start) : end]
+        at = max(at, end)
+    return read
 
 
 def _normalizer(tokenizer: Any) -> Callable[[str], str]:
-    """Returns what the tokenizer does to a text before it cuts it (lower case, say), so that texts compare alike."""
+    """Returns what the tokenizer does to a text before it cuts it (lower case, say), so that texts compare alike.
+
+    It is done twice, since some normalizers find more to do in what they made; a mark of a space reads as a space.
+    """
     normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
-    return normalizer.normalize_str if normalizer is not None else str
+    once: Callable[[str], str] = normalizer.normalize_str if normalizer is not None else str
+    return lambda text: once(once(text)).replace("▁", " ")
+
+
+def _check_target(target: str) -> None:
+    if not target.strip():
+        raise InputError(f"the target is empty or only white space: {target!r}.")
+    _check_characters("target", target)
+
+
+def _check_characters(kind: str, text: str) -> None:
+    half = re.search("[\ud800-\udfff]", text)
+    if half:
+        raise InputError(
+            f"character {half.start()} of the {kind} ({half[0]!r}) is half of a surrogate pair: no tokenizer reads it."
+        )
+
+
+def _no_tokens(target: str) -> InputError:
+    return InputError(f"the target {target!r} has no tokens: the tokenizer drops all of its characters.")
 
 
 def _checked_ids(tokenizer: Any, target: Sequence[int]) -> list[int]:
-    ids = [int(id_) for id_ in target]
+    try:
+        ids = [operator.index(id_) for id_ in target]
+    except TypeError:
+        raise InputError(f"the target must be a text or token ids, which are integers, not {target!r}.") from None
     if not ids:
         raise InputError("the target is empty: no token ids were given or generated.")
     size = len(tokenizer)
@@ -189,26 +261,9 @@ def _checked_ids(tokenizer: Any, target: Sequence[int]) -> list[int]:
     return ids
 
 
-def _decode_with_spans(tokenizer: Any, prompt_ids: list[int], ids: list[int]) -> tuple[str, list[tuple[int, int]]]:
-    """Returns the text of generated ids and the characters of each.
-
-    Ids are decoded behind the prompt, since some tokenizers drop a space at the beginning of a text. Tokens that hold
-    only a part of a character's bytes all get that character.
-    """
-    context = prompt_ids[-8:]  # enough for a character cut in two; the whole prompt would be decoded for each token
-
-    def decoded(count: int) -> str:
-        return str(tokenizer.decode(context + ids[:count], clean_up_tokenization_spaces=False))
-
-    start = len(decoded(0))
-    text = decoded(len(ids))[start:]
-    spans: list[tuple[int, int]] = []
-    pending, at = 0, 0
-    for count in range(1, len(ids) + 1):
-        pending += 1
-        piece = decoded(count)[start:]
-        if text.startswith(piece) or count == len(ids):
-            end = min(len(piece), len(text))
-            spans += [(at, end)] * pending
-            pending, at = 0, end
-    return text, spans
+def _last_ids(tokens: Sequence[Token], count: int = 8) -> list[int]:
+    """Returns the last ids of a prompt, from the beginning of a character on."""
+    first = max(len(tokens) - count, 0)
+    while first and tokens[first].start < tokens[first - 1].end:
+        first -= 1
+    return [token.id for token in tokens[first:]]

@@ -1,4 +1,4 @@
-"""The axes of a result: which positions are columns, which of them are features, and what each row may see.
+"""The axes of a result: its columns, which of them are features, and what each row may see.
 
 Example, prompt of 3 tokens (the first is BOS), target of 3, prefix="attributed":
 
@@ -9,7 +9,6 @@ Example, prompt of 3 tokens (the first is BOS), target of 3, prefix="attributed"
     row t2      .   x   x   x   x
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,10 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from spanwise.attribution import Rows, Span, Token
-from spanwise.errors import InputError, MethodError, one_of
+from spanwise.errors import MethodError, OptionError, one_of
 from spanwise.methods import MethodInfo
+from spanwise.text.columns import grouped, source_tokens
+from spanwise.text.composing import Composed
 from spanwise.text.encoding import Encoding
 from spanwise.text.spans import SpanLike, resolve_spans, whole_target
+from spanwise.text.target_parts import TargetFeatures, target_parts
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Axes:
         table: For each row the target tokens whose objective is added.
         mask: Where a score is defined.
         features: For each source position the index of its feature, or -1.
+        groups: For each feature the index of its group in `Composed.groups`, or -1.
     """
 
     rows: Rows
@@ -42,16 +45,23 @@ class Axes:
     source: tuple[Token, ...]
     table: Bool[Tensor, "row target"]
     mask: Bool[Tensor, "row source"]
-    features: Int[Tensor, " source"]
+    features: Int[Tensor, " position"]
+    groups: tuple[int, ...]
 
     @property
     def feature_count(self) -> int:
         """Number of features."""
         return int(self.features.max()) + 1
 
+    @property
+    def feature_columns(self) -> list[Token]:
+        """The columns that are features, in the features' order."""
+        return [token for token, used in zip(self.source, self.mask.any(0), strict=True) if used]
+
     def spread(self, scores: Float[Tensor, "row feature"]) -> Float[Tensor, "row source"]:
-        """Returns the features' scores at their source positions, NaN where none is defined."""
-        return torch.where(self.mask, scores[:, self.features.clamp(min=0)], torch.nan)
+        """Returns the features' scores in their columns, NaN where none is defined."""
+        of_column = self.mask.any(0).cumsum(0) - 1
+        return torch.where(self.mask, scores[:, of_column.clamp(min=0)], torch.nan)
 
     def span_scores(self, scores: Float[Tensor, "row source"], *, linear: bool) -> Float[Tensor, "span source"]:
         """Returns one row a span: the scores themselves, or the sum of token rows where the method is linear."""
@@ -67,13 +77,16 @@ class Axes:
 
 def make_axes(
     encoding: Encoding,
+    composed: Composed,
     info: MethodInfo,
     *,
-    span: SpanLike | Sequence[SpanLike] | None,
-    occurrence: int | str | None,
-    rows: str,
-    frozen: str,
-    prefix: str,
+    span: SpanLike | Sequence[SpanLike] | None = None,
+    occurrence: int | str | None = None,
+    target_features: TargetFeatures | None = None,
+    source: SpanLike | Sequence[SpanLike] | None = None,
+    rows: str = "auto",
+    frozen: str = "special",
+    prefix: str = "fixed",
 ) -> Axes:
     """Returns the axes of the result that was asked for; the arguments are those of `spanwise.attribute`.
 
@@ -81,7 +94,7 @@ def make_axes(
         SpanError: A span is not in the target, or is there several times.
         MethodError: The method has no token rows.
         InputError: Every position is frozen.
-        OptionError: An unknown name.
+        OptionError: An unknown name, or options that exclude each other.
     """
     one_of("rows", rows, ("auto", "token", "span"))
     one_of("frozen", frozen, ("special", "none"))
@@ -91,38 +104,20 @@ def make_axes(
     spans: tuple[Span, ...] = ()
     if span is not None:
         spans = resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence)
+    if target_features is not None:
+        if rows == "token":
+            raise OptionError("target_features make one row a part of the target, but rows='token' was asked.")
+        spans = target_parts(target_features, spans, encoding)
     kind: Rows = "token" if rows == "token" or (rows == "auto" and not spans and info.token_matrix) else "span"
     if kind == "span" and not spans:
         spans = (whole_target(encoding.target_text, encoding.target_tokens),)
-    source = source_tokens(encoding, frozen=frozen, prefix=prefix)
+    tokens = source_tokens(encoding, composed, frozen=frozen, prefix=prefix, source=source)
+    columns, groups = grouped(tokens, encoding.target_text, composed)
     table = row_table(kind, spans, len(encoding.target_ids))
-    mask = defined(source, len(encoding.prompt_ids), table)
-    return Axes(kind, spans, source, table, mask, feature_index(mask))
-
-
-def source_tokens(encoding: Encoding, *, frozen: str, prefix: str) -> tuple[Token, ...]:
-    """Returns the columns: the prompt, then the generated prefix, each token marked frozen or not.
-
-    Args:
-        encoding: Prompt and target.
-        frozen: "special": special tokens are frozen; "none": they are not.
-        prefix: "fixed": the generated prefix is frozen; "attributed": it is not.
-
-    Raises:
-        InputError: Every position is frozen.
-    """
-    columns = [
-        dataclasses.replace(token, frozen=frozen == "special" and token.special) for token in encoding.prompt_tokens
-    ]
-    for token in encoding.target_tokens[:-1]:
-        still = prefix == "fixed" or (frozen == "special" and token.special)
-        columns.append(dataclasses.replace(token, role="prefix", frozen=still))
-    if all(token.frozen for token in columns):
-        raise InputError(
-            f"nothing is left to attribute to: all {len(encoding.prompt_tokens)} tokens of the prompt are special "
-            "tokens, which are frozen. frozen='none' attributes to them."
-        )
-    return tuple(columns)
+    mask = defined(columns, len(encoding.prompt_ids), table)
+    used = mask.any(0)
+    of_feature = tuple(group for group, there in zip(groups, used, strict=True) if there)
+    return Axes(kind, spans, columns, table, mask, feature_index(columns, used, len(tokens)), of_feature)
 
 
 def row_table(rows: Rows, spans: Sequence[Span], target_count: int) -> Bool[Tensor, "row target"]:
@@ -138,14 +133,16 @@ def row_table(rows: Rows, spans: Sequence[Span], target_count: int) -> Bool[Tens
 def defined(
     source: Sequence[Token], prompt_count: int, table: Bool[Tensor, "row target"]
 ) -> Bool[Tensor, "row source"]:
-    """Returns where a score is defined: not frozen, and before the last target token of the row."""
+    """Returns where a score is defined: not frozen, and beginning before the last target token of the row."""
     last = torch.tensor([int(row.nonzero().max()) for row in table])
-    position = torch.arange(len(source))
+    first = torch.tensor([token.positions[0] for token in source])
     free = torch.tensor([not token.frozen for token in source])
-    return free & (position < (prompt_count + last)[:, None])
+    return free & (first < (prompt_count + last)[:, None])
 
 
-def feature_index(mask: Bool[Tensor, "row source"]) -> Int[Tensor, " source"]:
-    """Returns for each source position the index of its feature, or -1 where no row has a score for it."""
-    used = mask.any(0)
-    return torch.where(used, used.cumsum(0) - 1, -1)
+def feature_index(source: Sequence[Token], used: Bool[Tensor, " source"], count: int) -> Int[Tensor, " position"]:
+    """Returns for each of `count` positions the index of its feature, or -1 where no row has a score for it."""
+    index = torch.full((count,), -1)
+    for feature, column in enumerate(used.nonzero().flatten().tolist()):
+        index[list(source[column].positions)] = feature
+    return index

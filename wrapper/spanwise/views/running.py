@@ -25,11 +25,11 @@ class Piece:
 def pieces(attribution: Attribution, item: Series, count: int) -> list[Piece]:
     """Returns the first `count` source tokens as text in reading order, gaps between tokens included."""
     found: list[Piece] = []
-    role, at = "", 0
+    generated, at = False, 0
     for index, token in enumerate(attribution.source[:count]):
-        whole = attribution.prompt if token.role == "prompt" else attribution.target_text
-        if token.role != role:
-            role, at = token.role, 0
+        whole = attribution.target_text if token.role == "prefix" else attribution.prompt
+        if (token.role == "prefix") != generated:
+            generated, at = True, 0
         score = float(item.scores[index])
         if token.start > at:
             found.append(Piece(whole[at : token.start], math.nan, -1))

@@ -1,0 +1,91 @@
+"""Prompts in which features that are off are replaced by other text, and tokenized again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spanwise.attribution import Token
+from spanwise.errors import InputError
+from spanwise.text.columns import places
+from spanwise.text.composing import Characters, Composed
+from spanwise.text.encoding import Encoding, encode_prompt
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """What "off" means where it is another text.
+
+    Attributes:
+        tokenizer: The model's.
+        write: From the features that are on, one a feature, to the prompt.
+        closing: Ids behind the prompt that are not of its text: a decoder's first token.
+    """
+
+    tokenizer: Any
+    write: Callable[[Sequence[bool]], str]
+    closing: tuple[int, ...]
+
+    def ids(self, on: Sequence[bool]) -> tuple[int, ...]:
+        """Returns the ids of the prompt with only these features on.
+
+        Raises:
+            InputError: Nothing is left of the prompt.
+        """
+        text = self.write(on)
+        if not text:
+            raise InputError("the replaced features leave an empty prompt: give a text that is not empty for them.")
+        return (*(token.id for token in encode_prompt(self.tokenizer, text)), *self.closing)
+
+
+def replacing(
+    tokenizer: Any,
+    replacement: Callable[[str], str],
+    composed: Composed,
+    encoding: Encoding,
+    features: Sequence[Token],
+    closing: tuple[int, ...],
+) -> Rewriting:
+    """Returns the rewriting that replaces the characters of features, without white space at their edges.
+
+    Args:
+        tokenizer: The model's.
+        replacement: From a feature's characters to the text in their place; called anew each time.
+        composed: The prompt.
+        encoding: Its tokens.
+        features: The columns that are features.
+        closing: See `Rewriting`.
+    """
+    text = composed.text
+    of_place: dict[Characters, list[int]] = {}
+    for i, feature in enumerate(features):
+        for place in places(feature, encoding.prompt_tokens, text):
+            of_place.setdefault(place, []).append(i)  # several where tokens share a character
+
+    def write(on: Sequence[bool]) -> str:
+        pieces, at = [], 0
+        for (start, end), own in sorted(of_place.items()):
+            part = text[start:end]
+            pieces += [text[at:start], part if all(on[i] for i in own) else replacement(part)]
+            at = end
+        return "".join((*pieces, text[at:]))
+
+    return Rewriting(tokenizer, write, closing)
+
+
+def filling(tokenizer: Any, composed: Composed, groups: Sequence[int], closing: tuple[int, ...]) -> Rewriting:
+    """Returns the rewriting that fills a template's slots with their baselines.
+
+    Args:
+        tokenizer: The model's.
+        composed: A prompt from a template.
+        groups: Which slot each feature is.
+        closing: See `Rewriting`.
+    """
+    template = composed.template
+    assert template is not None, "only a prompt from a template is filled"
+
+    def write(on: Sequence[bool]) -> str:
+        off = {composed.names[group] for group, there in zip(groups, on, strict=True) if not there}
+        return template.fill([name for name in composed.names if name not in off])
+
+    return Rewriting(tokenizer, write, closing)
