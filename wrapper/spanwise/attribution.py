@@ -220,9 +220,10 @@ class Attribution:
         show(self)
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """Returns a long table: one line a row and source token, frozen ones with NaN.
+        """Returns a long table: one line a row and source column, frozen ones with NaN.
 
-        Columns: row, row_text, source_index, source_text, source_id, role, special, frozen, start, end, score.
+        Columns: row, row_text, source_index, source_text, source_name, source_id, role, message, special, template,
+        frozen, start, end, score.
         """
         from spanwise.exports import to_dataframe
 
