@@ -30,8 +30,8 @@ ORDER = [
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 VIEWS_MAY = {"attribution", "errors", "storage", "progress"}
 ENGINES = {
-    "captum": ("engines/captum", "compat/captum.py"),
-    "inseq": ("engines/inseq", "compat/inseq.py"),
+    "captum": ("engines/captum", "compat/captum"),
+    "inseq": ("engines/inseq", "compat/inseq"),
     "bitsandbytes": ("model/",),
     "accelerate": ("model/", "batch/"),
     "matplotlib": ("views/",),

@@ -1,18 +1,23 @@
 """Features: what is switched on and off together, against token scores, brute force, and Captum's own templates."""
 
+import copy
 import itertools
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+import transformers
 from captum.attr import FeatureAblation, LLMAttribution, ShapleyValues, TextTemplateInput, TextTokenInput
 from conftest import PROMPT, TARGET, few, make_model, make_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import spanwise
-from spanwise.errors import InputError, MethodError, OptionError, SpanError
+from spanwise.errors import InputError, LengthError, MethodError, OptionError, SpanError
+from spanwise.views.running import pieces
+from spanwise.views.series import by_span
 
 GRADIENT = [method.name for method in spanwise.list_methods() if method.family == "gradient"]
 WORDS = ["Michael", "works", "in", "Austin", ",", "Texas", ".", "In", "his", "free", "time", ",", "he", "enjoys"]
@@ -256,3 +261,123 @@ class TestCaptumsInputs:
         free = [i for i, token in enumerate(ours.source) if not token.frozen]
         assert len(free) == theirs.token_attr.shape[1]
         assert torch.allclose(ours.scores[:, free], theirs.token_attr, atol=1e-5 * float(theirs.token_attr.abs().max()))
+
+
+class TestFoundInReview:
+    """Each of these was once wrong, silent, or a foreign traceback."""
+
+    def test_a_function_that_reads_more_than_the_span(self, lm: spanwise.LanguageModel) -> None:
+        def over_everything(outputs: object, context: object) -> torch.Tensor:
+            values = outputs.logits.float().logsumexp(-1)
+            return values - values.mean(1, keepdim=True)  # 0 for a span of one token
+
+        found = spanwise.attribute(
+            lm, PROMPT, TARGET, objective=over_everything, span=spanwise.tokens(1, 2), method="feature_ablation"
+        )
+        assert float(found.scores.nan_to_num().abs().max()) < 1e-6
+
+    @pytest.mark.parametrize("attention", ["eager", "sdpa"])
+    def test_a_mask_over_everything(self, attention: str) -> None:
+        model = copy.deepcopy(make_model("qwen2"))
+        model.set_attn_implementation(attention)
+        lm = spanwise.LanguageModel(model, make_tokenizer())
+        asked = {"method": "feature_ablation", "rows": "span", "features": [(0, len(PROMPT))], "baseline": "mask"}
+        if attention == "eager":  # a query without a key attends to everything, the target's future too
+            with pytest.raises(MethodError, match="leaves nothing of the prompt to attend to"):
+                spanwise.attribute(lm, PROMPT, TARGET, **asked)
+        else:
+            assert spanwise.attribute(lm, PROMPT, TARGET, **asked).scores[0, 0].isfinite()
+
+    def test_a_part_of_a_slot(self, lm: spanwise.LanguageModel) -> None:
+        slots = spanwise.template("{name} lives in {city}. {name} likes", name="Michael", city="Austin")
+        with pytest.raises(OptionError, match="only a part of the slot 'name'"):
+            spanwise.attribute(lm, None, TARGET, features=slots, source=(0, 7), method="feature_ablation")
+        kept = spanwise.attribute(
+            lm, None, TARGET, features=slots, source="Austin", method="feature_ablation", rows="span"
+        )
+        assert [token.name for token in kept.source if not token.frozen] == ["city"]
+
+    def test_text_in_place_of_a_token_without_text(self) -> None:
+        lm = spanwise.LanguageModel(make_model("qwen2"), make_tokenizer(bos=True))
+        with pytest.raises(OptionError, match=r"the token \[2\] has none"):
+            spanwise.attribute(lm, PROMPT, TARGET, method="feature_ablation", frozen="none", baseline="text:x")
+
+    def test_a_sampler_draws_once_for_each_setting(self, lm: spanwise.LanguageModel) -> None:
+        draw = spanwise.product_baselines({"name": ["Texas", "Paris", "keys"], "city": ["table", "France"]})
+        slots = spanwise.template("{name} lives in {city} and", baselines=draw, name="Michael", city="Austin")
+        found = spanwise.attribute(lm, None, TARGET, features=slots, method="shapley_values", rows="span")
+        assert found.completeness_gap is not None and found.completeness_gap < 1e-4
+
+    def test_features_with_holes_are_shown_in_reading_order(self, lm: spanwise.LanguageModel) -> None:
+        slots = spanwise.template("{name} lives in {city}. {name} likes", name="Michael", city="Austin")
+        found = spanwise.attribute(lm, None, TARGET, features=slots, method="saliency", rows="span")
+        shown = pieces(found, by_span(found)[0], len(found.source))
+        assert "".join(piece.text for piece in shown).startswith("Michael lives in Austin. Michael likes")
+        assert [piece.text for piece in shown if found.source[piece.index].name][:3] == ["Michael", "Austin", "Michael"]
+
+    def test_the_end_of_a_generated_target_is_no_word(self, lm: spanwise.LanguageModel) -> None:
+        ids = [*lm.tokenizer.encode(" Paris, Texas."), 3]
+        for level, parts in (("word", ["Paris", "Texas"]), ("sentence", ["Paris, Texas."])):
+            found = spanwise.attribute(lm, PROMPT, ids, method="saliency", target_features=level)
+            assert found.row_labels == parts
+        thought = [*lm.tokenizer.encode("<think>a</think> Texas."), 3]
+        answer = spanwise.attribute(lm, PROMPT, thought, method="saliency", span=spanwise.role("answer"))
+        assert answer.row_labels == [" Texas."]
+
+    def test_a_prompt_that_opens_the_reasoning(self, lm: spanwise.LanguageModel) -> None:
+        found = spanwise.attribute(
+            lm, PROMPT + "<think>\n", "In Texas", method="saliency", span=spanwise.role("reasoning")
+        )
+        assert found.row_labels == ["In Texas"]
+
+    def test_names_that_would_be_ignored(self, lm: spanwise.LanguageModel) -> None:
+        with pytest.raises(OptionError, match="give one"):
+            spanwise.attribute(lm, PROMPT, TARGET, span="painting", target_features=["traveling"])
+        with pytest.raises(OptionError, match="no span was given"):
+            spanwise.attribute(lm, PROMPT, TARGET, occurrence=0)
+        both = spanwise.attribute(lm, PROMPT, "a a", method="saliency", target_features=["a"], occurrence="all")
+        assert both.row_labels == ["a", "a"]
+
+    def test_tokens_without_text_can_be_selected(self, unchecked_types: None) -> None:
+        lm = spanwise.LanguageModel(make_model("qwen2"), make_tokenizer(bos=True))
+        found = spanwise.attribute(
+            lm, PROMPT, TARGET, method="saliency", frozen="none", source=spanwise.tokens(0, 2), rows="span"
+        )
+        assert [i for i, token in enumerate(found.source) if not token.frozen] == [0, 1]
+        with pytest.raises(OptionError, match="a span is a text"):
+            spanwise.attribute(lm, PROMPT, TARGET, source=5)
+
+    def test_lengths_that_only_a_change_exceeds(self, lm: spanwise.LanguageModel) -> None:
+        long = "a " * 100
+        with pytest.raises(LengthError, match="has room for"):
+            spanwise.attribute(lm, long, None, generation_options={"max_new_tokens": 40})
+        with pytest.raises(LengthError):
+            spanwise.attribute(
+                lm, long, TARGET, method="feature_ablation", features=[(0, 4)], baseline="text:" + "b " * 60
+            )
+        with pytest.raises(LengthError):
+            spanwise.attribute(lm, long, " b", span="b", objective=spanwise.contrast(" c" * 60))
+
+    def test_a_generation_config_can_be_saved(self, lm: spanwise.LanguageModel, tmp_path: Path) -> None:
+        config = transformers.GenerationConfig(max_new_tokens=3, pad_token_id=1)
+        found = spanwise.attribute(
+            lm, PROMPT, None, method="saliency", generation_options={"generation_config": config}
+        )
+        assert len(found.target) <= 3
+        found.save(tmp_path / "run.safetensors")
+        again = spanwise.Attribution.load(tmp_path / "run.safetensors")
+        assert again.provenance.generation_options["generation_config"]["max_new_tokens"] == 3
+
+    def test_a_decoders_first_token_cannot_be_left_out(self) -> None:
+        lm = spanwise.LanguageModel(make_model("t5"), make_tokenizer())
+        with pytest.raises(MethodError, match="cannot leave out the decoder's first token"):
+            spanwise.attribute(
+                lm, PROMPT, TARGET, method="feature_ablation", baseline="delete", frozen="none", rows="token"
+            )
+
+    def test_removal_on_inseq(self, lm: spanwise.LanguageModel) -> None:
+        pytest.importorskip("inseq", reason="needs the inseq extra")
+        with pytest.raises(MethodError, match="on the engine 'inseq' needs embeddings as baseline, not 'mask'"):
+            spanwise.attribute(
+                lm, PROMPT, TARGET, method="feature_ablation", engine="inseq", rows="token", baseline="mask"
+            )

@@ -13,7 +13,7 @@ from spanwise.engines.registry import choose_engine, find_runner, versions
 from spanwise.errors import AttributionWarning, InputError, MethodError, OptionError, at_least
 from spanwise.methods import MethodInfo, find_method
 from spanwise.model.checkpointing import checkpointed
-from spanwise.model.generation import DEFAULTS
+from spanwise.model.generation import told
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.memory import peak_memory_gib
 from spanwise.model.reading import read
@@ -27,6 +27,7 @@ from spanwise.scoring.objectives import Objective, Value, find_objective
 from spanwise.scoring.scorer import Scorer
 from spanwise.text.chat import Message
 from spanwise.text.composing import FeaturesLike, compose
+from spanwise.text.encoding import DOUBLED_BOS
 from spanwise.text.layout import Axes, make_axes
 from spanwise.text.spans import SpanLike
 from spanwise.text.target_parts import TargetFeatures
@@ -167,6 +168,11 @@ def attribute(
         off, baseline_name = None, None
         if info.uses_baseline:
             off, baseline_name = make_baseline(lm, baseline, info, encoding, composed, axes)
+            if engine == "inseq" and not isinstance(off, Tensor):
+                raise MethodError(
+                    f"{info.name} on the engine 'inseq' needs embeddings as baseline, not {baseline_name!r}: name a "
+                    "token ('unk'), or ask for engine='captum'."
+                )
         work = _work(info, engine, options, axes, isinstance(objective, Contrast))
         forgetful = checkpointed(lm.model) if checkpointing else nullcontext()
         with forgetful, progress_bar(work, info.name, progress) as tick, seeded(seed):
@@ -188,6 +194,8 @@ def attribute(
     notes = [*lm.notes, *composed.notes, *(each.note for each in axes.spans if each.note)]
     if batches.note:
         notes.append(batches.note)
+    if encoding.doubled_bos:
+        notes.append(DOUBLED_BOS)
     if encoding.boundary != "clean":
         notes.append(f"{encoding.boundary}; the target was tokenized as a continuation")
     if contrast is not None:
@@ -211,7 +219,7 @@ def attribute(
         target_text=encoding.target_text,
         completeness_gap=gap,
         provenance=Provenance(
-            **_model_facts(lm),
+            **lm.facts,
             method=info.name,
             engine=engine,
             objective=objective.name if isinstance(objective, Contrast) else aim.name,
@@ -227,7 +235,7 @@ def attribute(
             prompt_ids=encoding.prompt_ids,
             target_ids=encoding.target_ids,
             generated=target is None,
-            generation_options={**DEFAULTS, **(generation_options or {})} if target is None else {},
+            generation_options=told(generation_options or {}) if target is None else {},
             batch_size=batches.size,
             checkpointing=checkpointing,
             calls=scorer.counts.calls,
@@ -279,15 +287,3 @@ def _check_kinds(target: Any, method_options: Any, generation_options: Any, seed
     at_least("seed", seed, 0)
     if not (progress is None or isinstance(progress, bool)):
         raise OptionError(f"progress is None, True or False, not {progress!r}.")
-
-
-def _model_facts(lm: LanguageModel) -> dict[str, Any]:
-    return {
-        "model": lm.name,
-        "architecture": lm.architecture,
-        "revision": lm.revision,
-        "quantization": lm.quantization,
-        "dtype": str(lm.dtype).removeprefix("torch."),
-        "compute_dtype": lm.compute_dtype,
-        "device_map": lm.device_map,
-    }

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanwise.attribution import Span, Token
-from spanwise.errors import InputError, one_of
+from spanwise.errors import InputError, OptionError, one_of
 from spanwise.model.language_model import LanguageModel
-from spanwise.text.chat import Message
+from spanwise.text.chat import Message, opens_reasoning
 from spanwise.text.columns import grouped, source_tokens
 from spanwise.text.composing import FeaturesLike, compose
-from spanwise.text.encoding import Encoding, encode, encode_for_decoder, encode_prompt
+from spanwise.text.encoding import DOUBLED_BOS, Encoding, encode, encode_for_decoder, encode_prompt
 from spanwise.text.spans import SpanLike, resolve_spans
 
 
@@ -72,11 +72,12 @@ def preview(
     source: SpanLike | Sequence[SpanLike] | None = None,
     frozen: str = "special",
     prefix: str = "fixed",
+    decoder_start: int | None = None,
 ) -> Preview:
     """Returns what `attribute` would make of the same arguments: ids, texts, characters, roles, features, borders.
 
     Args:
-        lm: The model, or its tokenizer alone (for a causal model).
+        lm: The model, or its tokenizer alone.
         prompt: As `attribute` takes it, like all that follow.
         target: None: the prompt alone; nothing is generated.
         messages: Instead of a prompt.
@@ -88,6 +89,7 @@ def preview(
         source: The part of the prompt to attribute to.
         frozen: What is done with special and template tokens.
         prefix: What is done with the generated prefix.
+        decoder_start: With a tokenizer alone: the id that the decoder begins with; None: the model is causal.
 
     Raises:
         AttributionError: As `attribute` would.
@@ -99,10 +101,12 @@ def preview(
     """
     one_of("frozen", frozen, ("special", "none"))
     one_of("prefix", prefix, ("fixed", "attributed"))
-    tokenizer, start = (lm.tokenizer, lm.decoder_start) if isinstance(lm, LanguageModel) else (lm, None)
+    tokenizer, start = (lm.tokenizer, lm.decoder_start) if isinstance(lm, LanguageModel) else (lm, decoder_start)
     composed = compose(
         tokenizer, prompt, messages=messages, tools=tools, template_options=template_options, features=features
     )
+    if occurrence is not None and span is None:
+        raise OptionError(f"occurrence={occurrence!r} says which place of a span is meant, but no span was given.")
     if target is None:
         if span is not None:
             raise InputError("a span is a part of the target, but no target was given.")
@@ -111,14 +115,21 @@ def preview(
         encoding = encode(tokenizer, composed.text, target)
     else:
         encoding = encode_for_decoder(tokenizer, composed.text, target, start)
-    spans = () if span is None else resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence)
+    spans: tuple[Span, ...] = ()
+    if span is not None:
+        opened = opens_reasoning(composed.text)
+        spans = resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence, opened=opened)
     tokens = source_tokens(encoding, composed, frozen=frozen, prefix=prefix, source=source)
     columns, _ = grouped(tokens, encoding.target_text, composed)
     free = [column for column in columns if not column.frozen]
     feature_of = {position: index for index, column in enumerate(free) for position in column.positions}
     held = {position for column in columns if column.frozen for position in column.positions}
     ids = [*encoding.prompt_ids, *encoding.target_ids]
-    notes = [*composed.notes, *(each.note for each in spans if each.note), *_doubled_bos(tokenizer, encoding)]
+    notes = [
+        *composed.notes,
+        *(each.note for each in spans if each.note),
+        *([DOUBLED_BOS] if encoding.doubled_bos else []),
+    ]
     if encoding.boundary != "clean":
         notes.append(f"{encoding.boundary}; the target is tokenized as a continuation")
     return Preview(
@@ -137,10 +148,3 @@ def preview(
 
 def _with_frozen(token: Token, frozen: bool) -> Token:
     return dataclasses.replace(token, frozen=frozen)
-
-
-def _doubled_bos(tokenizer: Any, encoding: Encoding) -> list[str]:
-    ids, bos = encoding.prompt_ids, tokenizer.bos_token_id
-    if bos is not None and ids[:2] == (bos, bos):
-        return [f"the prompt begins with two {tokenizer.bos_token!r} tokens: most models were trained with one"]
-    return []

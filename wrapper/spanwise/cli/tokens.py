@@ -1,7 +1,7 @@
 """`spanwise tokens`."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ from spanwise.cli.common import (
     source_of,
     text_of,
 )
-from spanwise.errors import OptionError
+from spanwise.errors import ModelError, OptionError
 
 
 def tokens(
@@ -52,7 +52,8 @@ def tokens(
 
     Example: spanwise tokens --prompt "12 + 3" --target "4 is wrong"
     """
-    from spanwise.model.loading import load_tokenizer
+    from spanwise.model.loading import load_tokenizer, model_path
+    from spanwise.model.meta import read_config
     from spanwise.previewing import preview
 
     text = text_of("prompt", prompt, prompt_file)
@@ -70,8 +71,20 @@ def tokens(
             source=source_of(source, source_role),
             prefix=prefix,
             frozen=frozen,
+            decoder_start=_decoder_start(read_config(model_path(model))),
         )
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
     else:
         found.show()
+
+
+def _decoder_start(config: Any) -> int | None:
+    if not getattr(config, "is_encoder_decoder", False):
+        return None
+    found = getattr(config, "decoder_start_token_id", None)
+    if found is None:
+        raise ModelError(
+            "the config of this encoder-decoder model has no decoder_start_token_id: use spanwise.preview."
+        )
+    return int(found)

@@ -118,7 +118,7 @@ def reagent(scorer: Scorer, options: Options) -> Float[Tensor, "row feature"]:
     names = ("keep_top_n", "replacing_ratio", "stopping_condition_top_k", "max_probe_steps", "num_probes")
     arguments = {name: options[name] for name in names}
     with (
-        patch.object(reagent_parts, "POSTagTokenSampler", lambda **_: _plausible_tokens(scorer)),
+        patch.object(reagent_parts, "POSTagTokenSampler", lambda **_: plausible_tokens(scorer)),
         running(scorer, "reagent", **arguments) as method,
     ):
         hook = scorer.lm.model.register_forward_hook(lambda module, args, output: count(scorer, len(output.logits)))
@@ -214,7 +214,7 @@ def _baseline_ids(scorer: Scorer, vocabulary: Float[Tensor, "vocab hidden"]) -> 
     return ids
 
 
-def _plausible_tokens(scorer: Scorer) -> Any:
+def plausible_tokens(scorer: Scorer) -> Any:
     """Returns what replaces each position that is not frozen by one of the model's likeliest tokens there."""
     lm = scorer.lm
     ids = torch.tensor([[*scorer.prompt_ids, *scorer.target_ids][: scorer.length]], device=lm.device)

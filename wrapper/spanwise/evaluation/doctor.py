@@ -118,10 +118,11 @@ class Diagnosis:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False)
-        table.add_column("check", no_wrap=True)
-        table.add_column("outcome", no_wrap=True)
-        table.add_column("found")
-        table.add_column("seconds", justify="right", no_wrap=True)
+        table.add_column("check", overflow="fold")
+        table.add_column("", no_wrap=True)
+        table.add_column("found", overflow="fold")
+        table.add_column("allowed", no_wrap=True)
+        table.add_column("s", justify="right", no_wrap=True)
         group = ""
         for each in self.findings:
             if each.group != group:
@@ -131,6 +132,7 @@ class Diagnosis:
                 Text(f"  {each.check}"),
                 Text(each.outcome, style=_COLORS[each.outcome]),
                 Text(_figure(each)),
+                Text("" if each.tolerance is None else f"{each.tolerance:.0e}"),
                 Text(f"{each.seconds:.1f}"),
             )
         return table
@@ -231,8 +233,7 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 def _figure(finding: Finding) -> str:
     if finding.figure is None:
         return ""
-    allowed = "" if finding.tolerance is None else f" (at most {finding.tolerance:.0e})"
-    return f"{finding.figure:.2g} {finding.unit}{allowed}"
+    return f"{finding.figure:.2g} {finding.unit}"
 
 
 @contextmanager

@@ -222,7 +222,7 @@ def _method(case: Case, info: MethodInfo, engine: str) -> Measured:
         # From a baseline that another model does not know, the path may be hard to integrate.
         over: Outcome = "warn" if info.family == "gradient" and not case.bundled else "broken"
         return Measured(found.completeness_gap, "gap", GAP_WARNING, over=over)
-    return Measured(largest, f"{found.provenance.unit}, largest score", None)
+    return Measured(largest, found.provenance.unit, None)
 
 
 def _cuda(case: Case, index: int) -> Measured:

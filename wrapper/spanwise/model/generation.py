@@ -1,5 +1,6 @@
 """Generating a target when none is given."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,21 @@ from spanwise.model.language_model import LanguageModel
 from spanwise.model.seeding import seeded
 
 DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 25, "do_sample": False}
+
+
+def told(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a generation as values that JSON has, for the provenance."""
+    used = dict(options) if "generation_config" in options else {**DEFAULTS, **options}
+    return {name: _plain(value) for name, value in used.items()}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_diff_dict"):
+        value = value.to_diff_dict()
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError:
+        return repr(value)
 
 
 def generate(lm: LanguageModel, prompt_ids: Sequence[int], options: Mapping[str, Any], seed: int) -> tuple[int, ...]:
@@ -26,7 +42,7 @@ def generate(lm: LanguageModel, prompt_ids: Sequence[int], options: Mapping[str,
         InputError: Nothing was generated.
     """
     ids = torch.tensor([list(prompt_ids)], device=lm.device)
-    arguments = {**DEFAULTS, **options}
+    arguments = dict(options) if "generation_config" in options else {**DEFAULTS, **options}
     if "num_return_sequences" in options or "return_dict_in_generate" in options:
         raise OptionError("one target is attributed: num_return_sequences and return_dict_in_generate are not allowed.")
     if arguments.get("pad_token_id") is None and lm.tokenizer.pad_token_id is None:

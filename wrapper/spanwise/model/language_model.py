@@ -136,6 +136,19 @@ class LanguageModel:
         return {str(module): str(device) for module, device in found.items()} if found else None
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What the provenance tells of the model."""
+        return {
+            "model": self.name,
+            "architecture": self.architecture,
+            "revision": self.revision,
+            "quantization": self.quantization,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "compute_dtype": self.compute_dtype,
+            "device_map": self.device_map,
+        }
+
+    @property
     def context_length(self) -> int | None:
         """The most tokens the model was made for, or None where its config does not say."""
         config = self.model.config.get_text_config()  # type: ignore[union-attr, operator]

@@ -84,7 +84,7 @@ def load_model(
     if not isinstance(name_or_path, str | os.PathLike):
         raise ModelError(f"load_model takes a name or a folder, not {name_or_path!r}.")
     wanted = _Wanted(
-        path=_existing(name_or_path),
+        path=model_path(name_or_path),
         name=os.fspath(name_or_path),
         request=Request(quantization, compute_dtype, storage_dtype, double_quant, skip_modules),
         placement=Placement(device_map, max_memory, offload_folder),
@@ -211,7 +211,12 @@ def _require_bitsandbytes() -> None:
     require("accelerate", "quantization", "quantization")
 
 
-def _existing(name_or_path: str | os.PathLike[str]) -> str:
+def model_path(name_or_path: str | os.PathLike[str]) -> str:
+    """Returns the folder of a bundled or local model, or the name on the hub as it is.
+
+    Raises:
+        ModelError: A folder that is not there, or holds no model.
+    """
     name = os.fspath(name_or_path)
     if name in BUNDLED:
         return str(importlib.resources.files("spanwise.model") / name)
@@ -236,7 +241,7 @@ def load_tokenizer(
     """
     try:
         return transformers.AutoTokenizer.from_pretrained(
-            _existing(name_or_path), revision=revision, trust_remote_code=trust_remote_code
+            model_path(name_or_path), revision=revision, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"cannot load the tokenizer of {os.fspath(name_or_path)!r}: {str(error).strip()}") from error

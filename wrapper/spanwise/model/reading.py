@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from spanwise.errors import LengthError
-from spanwise.model.generation import generate
+from spanwise.model.generation import DEFAULTS, generate
 from spanwise.model.language_model import LanguageModel
 from spanwise.text.encoding import Encoding, encode, encode_for_decoder, encode_prompt
 
@@ -30,7 +30,8 @@ def read(
     start = lm.decoder_start
     if target is None:
         prompt_ids = [token.id for token in encode_prompt(lm.tokenizer, prompt)]
-        _check_length(lm, len(prompt_ids), 1)
+        check_length(lm, len(prompt_ids), 1)
+        _check_room(lm, len(prompt_ids), generation_options or {})
         target = generate(lm, prompt_ids, generation_options or {}, seed)
     elif isinstance(target, Tensor):
         target = [int(id_) for id_ in target.flatten()]
@@ -38,11 +39,29 @@ def read(
         encoding = encode(lm.tokenizer, prompt, target, strict_boundary=strict_boundary)
     else:
         encoding = encode_for_decoder(lm.tokenizer, prompt, target, start)
-    _check_length(lm, len(encoding.prompt_ids), len(encoding.target_ids))
+    check_length(lm, len(encoding.prompt_ids), len(encoding.target_ids))
     return encoding
 
 
-def _check_length(lm: LanguageModel, prompt_count: int, target_count: int) -> None:
+def _check_room(lm: LanguageModel, prompt_count: int, options: Mapping[str, Any]) -> None:
+    asked = {**DEFAULTS, **options}.get("max_new_tokens")
+    if lm.context_length is None or "generation_config" in options or not isinstance(asked, int):
+        return
+    room = lm.context_length - (0 if lm.is_encoder_decoder else prompt_count - 1)
+    if asked > room:
+        raise LengthError(
+            f"{asked} tokens are to be generated after a prompt of {prompt_count}, but the model's context of "
+            f"{lm.context_length} tokens has room for {room}: "
+            f"generation_options={{'max_new_tokens': {room}}}, or a shorter prompt."
+        )
+
+
+def check_length(lm: LanguageModel, prompt_count: int, target_count: int) -> None:
+    """Checks that prompt and target fit into the model's context.
+
+    Raises:
+        LengthError: They do not.
+    """
     limit = lm.context_length
     used = max(prompt_count, target_count) if lm.is_encoder_decoder else prompt_count + target_count - 1
     if limit is not None and used > limit:

@@ -10,6 +10,7 @@ from torch import Tensor
 from spanwise.errors import MethodError, OptionError
 from spanwise.methods import MethodInfo
 from spanwise.model.language_model import LanguageModel
+from spanwise.text.columns import touches
 from spanwise.text.composing import Composed
 from spanwise.text.encoding import Encoding
 from spanwise.text.layout import Axes
@@ -44,6 +45,7 @@ def make_baseline(
     closing = () if lm.decoder_start is None else (lm.decoder_start,)
     if asked is None and composed.template is not None and info.family == "perturbation":
         _check_removal("a baseline of other text", info, axes)
+        _check_slots(composed, encoding, axes)
         return filling(lm.tokenizer, composed, axes.groups, closing), "template"
     if asked is None:
         asked = default_baseline(lm, info.baselines)
@@ -56,6 +58,16 @@ def make_baseline(
     if isinstance(found, str):
         _check_removal(f"baseline={found!r}", info, axes)
     return found, name
+
+
+def _check_slots(composed: Composed, encoding: Encoding, axes: Axes) -> None:
+    for group, column in zip(axes.groups, axes.feature_columns, strict=True):
+        whole = {i for i, token in enumerate(encoding.prompt_tokens) if touches(token, composed.groups[group])}
+        if not whole <= set(column.positions):
+            raise OptionError(
+                f"source= holds only a part of the slot {composed.names[group]!r}, which its baseline replaces as a "
+                "whole: select the whole slot, or name another baseline."
+            )
 
 
 def _check_removal(what: str, info: MethodInfo, axes: Axes) -> None:

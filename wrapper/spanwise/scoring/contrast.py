@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spanwise.errors import InputError, MethodError
+from spanwise.model.reading import check_length
 from spanwise.scoring.objectives import Objective, find_objective
 from spanwise.scoring.scorer import Scorer
 from spanwise.text.encoding import Encoding, encode
@@ -108,6 +109,7 @@ def make_contrast(scorer: Scorer, wanted: Contrast, encoding: Encoding, axes: Ax
     if wanted.foil.strip() == span.text.strip():
         raise InputError(f"the foil {wanted.foil!r} is the span itself: the contrast would be 0.")
     foil_ids = _foil_ids(scorer, wanted.foil, encoding, span.start, span.first_token)
+    check_length(scorer.lm, len(scorer.prompt_ids), len(foil_ids))
     shared = len(scorer.prompt_ids) + span.first_token
     length = len(scorer.prompt_ids) + len(foil_ids) - 1
     features = torch.full((length,), -1)

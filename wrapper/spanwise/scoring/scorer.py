@@ -22,6 +22,7 @@ from torch import Tensor
 from spanwise.errors import MethodError
 from spanwise.model.forward import embed, forward
 from spanwise.model.language_model import LanguageModel
+from spanwise.model.reading import check_length
 from spanwise.scoring.batching import Batches
 from spanwise.scoring.objectives import Context, Objective
 from spanwise.text.rewriting import Rewriting
@@ -113,12 +114,13 @@ class Scorer:
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
         """Returns the rows' values for each setting of the gates, without gradients.
 
-        Where every feature is on, that is the reference, if it is known.
+        Where every feature is on, that is the reference, if it is known and read from the same positions.
         """
         with torch.no_grad():
             rows = self._replaced if isinstance(self.baseline, Tensor) else self._without
             whole = (gates == 1).all(1)
-            if self._reference is None or not whole.any():
+            everything = self._first == 0 and self._last == len(self.target_ids)
+            if self._reference is None or not (self.objective.local or everything) or not whole.any():
                 return self.batches.over(gates, rows)
             known = self._reference[self._first : self._last] @ self._row_weights.T
             values = known.repeat(len(gates), 1)
@@ -191,6 +193,7 @@ class Scorer:
         """Returns the rows' values where features that are off are hidden, left out, or other text."""
         if self.baseline == "mask":
             there = self._there(gates)
+            self._check_sight(there)
             return self._rows_of(self._ids.expand(len(gates), -1), self.encoder_length, mask=there)
         if isinstance(self.baseline, Rewriting):
             sequences = [self._rewritten(self.baseline, row) for row in (gates > 0.5).tolist()]
@@ -204,12 +207,25 @@ class Scorer:
             rows[same] = self._rows_of(torch.stack([sequences[i][0] for i in same]), kind[1])
         return rows
 
+    def _check_sight(self, there: Bool[Tensor, "batch source"]) -> None:
+        """Refuses a mask that hides the whole prompt, where attention to nothing becomes attention to everything."""
+        blind = not there[:, : self.encoder_length or len(self.prompt_ids)].any(1).all()
+        attention = getattr(self.lm.model.config, "_attn_implementation", None)
+        if blind and (self.encoder_length or attention != "sdpa"):
+            raise MethodError(
+                f"baseline='mask' leaves nothing of the prompt to attend to, and attn_implementation={attention!r} "
+                "attends to hidden tokens then. Keep a part of the prompt frozen (a BOS token, say), or use a token "
+                "as baseline."
+            )
+
     def _there(self, gates: Float[Tensor, "batch feature"]) -> Bool[Tensor, "batch source"]:
         on = gates.to(self._ids.device)[:, self._features.clamp(min=0)] > 0.5
         return on | ~self._attributed
 
     def _left(self, there: Bool[Tensor, " source"]) -> tuple[Int[Tensor, " left"], int]:
         """Returns the ids that are there, and where the decoder's begin."""
+        if self.encoder_length and not there[self.encoder_length]:
+            raise MethodError("baseline='delete' cannot leave out the decoder's first token: leave frozen='none' out.")
         prompt = int(there[: self.encoder_length or len(self.prompt_ids)].sum())
         if prompt == 0:
             raise MethodError(
@@ -220,7 +236,8 @@ class Scorer:
 
     def _rewritten(self, rewriting: Rewriting, on: list[bool]) -> tuple[Int[Tensor, " left"], int]:
         """Returns the ids of a rewritten prompt and the target, and where the decoder's begin."""
-        prompt = self.prompt_ids if all(on) else rewriting.ids(on)
+        prompt = self.prompt_ids if all(on) else rewriting.ids(tuple(on))
+        check_length(self.lm, len(prompt), self._last)
         ids = torch.tensor([*prompt, *self.target_ids][: len(prompt) + self._last - 1], device=self._ids.device)
         return ids, len(prompt) - 1 if self.encoder_length else 0
 

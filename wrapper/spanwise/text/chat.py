@@ -99,6 +99,15 @@ def render(
     return Rendered(plain, _parts(plain, messages, places), tuple(notes))
 
 
+def opens_reasoning(prompt: str) -> bool:
+    """Whether the prompt ends inside a part of reasoning, as some chat templates leave it.
+
+    >>> opens_reasoning("<user>Hi</user><think>"), opens_reasoning("Hi")
+    (True, False)
+    """
+    return prompt.rstrip().endswith("<think>")
+
+
 def reasoning_spans(text: str, *, opened: bool = False) -> tuple[tuple[int, int], ...]:
     """Returns the characters of the `<think>...</think>` parts of a target, tags included.
 

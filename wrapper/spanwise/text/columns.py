@@ -191,7 +191,7 @@ def _by_groups(tokens: Sequence[Token], composed: Composed) -> tuple[list[Token]
     for position, token in enumerate(tokens):
         if token.role == "prefix":
             continue
-        inside = [i for i, spans in enumerate(composed.groups) if any(_touches(token, span) for span in spans)]
+        inside = [i for i, spans in enumerate(composed.groups) if touches(token, spans)]
         if len(inside) > 1:
             names = " and ".join(repr(_name(composed, i)) for i in inside)
             raise OptionError(f"the features {names} share the token {token.text!r}: move the border to a token's.")
@@ -199,7 +199,7 @@ def _by_groups(tokens: Sequence[Token], composed: Composed) -> tuple[list[Token]
             of_token[position] = inside[0]
         kept[position] = dataclasses.replace(token, frozen=token.frozen or not inside)
     for i, spans in enumerate(composed.groups):
-        own = [token for token in tokens if any(_touches(token, span) for span in spans) and token.role != "prefix"]
+        own = [token for token in tokens if touches(token, spans) and token.role != "prefix"]
         if all(token.special or token.template for token in own):
             raise OptionError(
                 f"the feature {_name(composed, i)!r} covers no token that can be attributed to: "
@@ -208,9 +208,13 @@ def _by_groups(tokens: Sequence[Token], composed: Composed) -> tuple[list[Token]
     return kept, of_token
 
 
-def _touches(token: Token, span: Characters) -> bool:
-    first, last = max(token.start, span[0]), min(token.end, span[1])
-    return bool(token.text[first - token.start : last - token.start].strip()) if first < last else False
+def touches(token: Token, spans: Sequence[Characters]) -> bool:
+    """Whether the token has a character in one of the spans that is not white space."""
+    for start, end in spans:
+        first, last = max(token.start, start), min(token.end, end)
+        if first < last and token.text[first - token.start : last - token.start].strip():
+            return True
+    return False
 
 
 def _name(composed: Composed, group: int) -> str:

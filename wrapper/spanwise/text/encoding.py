@@ -14,6 +14,9 @@ Pieces: TypeAlias = tuple[list[int], list[tuple[int, int]]]
 """Ids and the characters [start, end) of each."""
 
 
+DOUBLED_BOS = "the prompt begins with its first special token twice: most models were trained with one"
+
+
 @dataclass(frozen=True)
 class Encoding:
     """A prompt and a target on the model's tokenization.

@@ -19,6 +19,7 @@ from torch import Tensor
 from spanwise.attribution import Rows, Span, Token
 from spanwise.errors import MethodError, OptionError, one_of
 from spanwise.methods import MethodInfo
+from spanwise.text.chat import opens_reasoning
 from spanwise.text.columns import grouped, source_tokens
 from spanwise.text.composing import Composed
 from spanwise.text.encoding import Encoding
@@ -101,13 +102,19 @@ def make_axes(
     one_of("prefix", prefix, ("fixed", "attributed"))
     if rows == "token" and not info.token_matrix:
         raise MethodError(f"{info.name} gives span scores only: rows='token' was asked, 'span' and 'auto' are allowed.")
+    listed = target_features is not None and not isinstance(target_features, str)
+    if listed and span is not None:
+        raise OptionError("span and a list of target_features both name parts of the target: give one.")
+    if occurrence is not None and span is None and not listed:
+        raise OptionError(f"occurrence={occurrence!r} says which place of a span is meant, but no span was given.")
     spans: tuple[Span, ...] = ()
     if span is not None:
-        spans = resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence)
+        opened = opens_reasoning(composed.text)
+        spans = resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence, opened=opened)
     if target_features is not None:
         if rows == "token":
             raise OptionError("target_features make one row a part of the target, but rows='token' was asked.")
-        spans = target_parts(target_features, spans, encoding)
+        spans = target_parts(target_features, spans, encoding, occurrence)
     kind: Rows = "token" if rows == "token" or (rows == "auto" and not spans and info.token_matrix) else "span"
     if kind == "span" and not spans:
         spans = (whole_target(encoding.target_text, encoding.target_tokens),)

@@ -1,11 +1,11 @@
 """Prompts in which features that are off are replaced by other text, and tokenized again."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spanwise.attribution import Token
-from spanwise.errors import InputError
+from spanwise.errors import InputError, OptionError
 from spanwise.text.columns import places
 from spanwise.text.composing import Characters, Composed
 from spanwise.text.encoding import Encoding, encode_prompt
@@ -24,13 +24,19 @@ class Rewriting:
     tokenizer: Any
     write: Callable[[Sequence[bool]], str]
     closing: tuple[int, ...]
+    _known: dict[tuple[bool, ...], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def ids(self, on: Sequence[bool]) -> tuple[int, ...]:
-        """Returns the ids of the prompt with only these features on.
+    def ids(self, on: tuple[bool, ...]) -> tuple[int, ...]:
+        """Returns the ids of the prompt with only these features on; of one setting always the same.
 
         Raises:
             InputError: Nothing is left of the prompt.
         """
+        if on not in self._known:
+            self._known[on] = self._written(on)
+        return self._known[on]
+
+    def _written(self, on: tuple[bool, ...]) -> tuple[int, ...]:
         text = self.write(on)
         if not text:
             raise InputError("the replaced features leave an empty prompt: give a text that is not empty for them.")
@@ -49,7 +55,7 @@ def replacing(
 
     Args:
         tokenizer: The model's.
-        replacement: From a feature's characters to the text in their place; called anew each time.
+        replacement: From a feature's characters to the text in their place; called once for each setting.
         composed: The prompt.
         encoding: Its tokens.
         features: The columns that are features.
@@ -59,6 +65,11 @@ def replacing(
     of_place: dict[Characters, list[int]] = {}
     for i, feature in enumerate(features):
         for place in places(feature, encoding.prompt_tokens, text):
+            if place[0] == place[1] and not feature.text:
+                raise OptionError(
+                    f"a baseline of other text needs features with text, but the token [{feature.id}] has none: leave "
+                    "frozen='none' out."
+                )
             of_place.setdefault(place, []).append(i)  # several where tokens share a character
 
     def write(on: Sequence[bool]) -> str:

@@ -21,12 +21,17 @@ def select(source: SpanLike | Sequence[SpanLike] | None, composed: Composed, pro
     if source is None:
         return set(range(len(prompt)))
     one = isinstance(source, str | re.Pattern | TokenRange | Role) or _is_range(source)
+    one = one or not isinstance(source, Sequence)  # which is refused below
     asked: list[SpanLike] = [source] if one else list(source)  # type: ignore[list-item, arg-type] # as `one` says
     if not asked:
         raise InputError("source=[] selects nothing; leave it out to attribute to the whole prompt.")
     found: set[int] = set()
     for each in asked:
-        for start, end in _characters(each, composed, prompt):
+        places = _characters(each, composed, prompt)
+        if isinstance(each, TokenRange):  # tokens without text have no characters
+            found |= set(range(each.first, each.last))
+            continue
+        for start, end in places:
             found |= {i for i, token in enumerate(prompt) if token.start < end and token.end > start}
     return found
 

@@ -67,6 +67,8 @@ def resolve_spans(
     target_text: str,
     target: Sequence[Token],
     occurrence: int | str | None = None,
+    *,
+    opened: bool = False,
 ) -> tuple[Span, ...]:
     """Returns the spans as characters and token positions of the target.
 
@@ -75,6 +77,7 @@ def resolve_spans(
         target_text: The target.
         target: Its tokens.
         occurrence: For a text or regex found several times: which one (0 is the first, -1 the last), or "all".
+        opened: The target begins inside a part of reasoning.
 
     Raises:
         SpanError: Not found, found several times without `occurrence`, empty, or outside the target.
@@ -99,7 +102,7 @@ def resolve_spans(
         raise SpanError("an empty list of spans was given; leave span out to attribute every target token.")
     found: list[Span] = []
     for one in asked:
-        for start, end in characters_of(one, target_text, target, occurrence):
+        for start, end in characters_of(one, target_text, target, occurrence, opened=opened):
             if isinstance(one, TokenRange):
                 found.append(_exactly(one, start, end, target_text, target))
             else:
@@ -113,7 +116,7 @@ def whole_target(target_text: str, target: Sequence[Token]) -> Span:
 
 
 def characters_of(
-    span: SpanLike, text: str, target: Sequence[Token], occurrence: int | str | None
+    span: SpanLike, text: str, target: Sequence[Token], occurrence: int | str | None, *, opened: bool = False
 ) -> list[tuple[int, int]]:
     """Returns the characters [start, end) of every place that one span means.
 
@@ -122,7 +125,7 @@ def characters_of(
         OptionError: The span is of no known kind.
     """
     if isinstance(span, Role):
-        return _with_role(span, text)
+        return _with_role(span, text, target, opened)
     if isinstance(span, TokenRange):
         if span.last > len(target):
             raise SpanError(f"tokens({span.first}, {span.last}) was asked, but the target has {len(target)} tokens.")
@@ -146,15 +149,24 @@ def characters_of(
     return _choose(span if isinstance(span, str) else span.pattern, matches, text, occurrence)
 
 
-def _with_role(asked: Role, text: str) -> list[tuple[int, int]]:
+def _with_role(asked: Role, text: str, target: Sequence[Token], opened: bool) -> list[tuple[int, int]]:
     one_of("role of a target's part", asked.name, ("reasoning", "answer"))
-    reasoning = reasoning_spans(text)
+    reasoning = reasoning_spans(text, opened=opened)
     if not reasoning:
         raise SpanError(f"role({asked.name!r}) was asked, but the target {_shown(text)} has no <think>...</think>.")
     if asked.name == "reasoning":
         return list(reasoning)
-    ends = [0, *(end for span in reasoning for end in span), len(text)]
-    found = [(start, end) for start, end in zip(ends[::2], ends[1::2], strict=True) if text[start:end].strip()]
+    last = len(text)
+    for token in reversed(target):  # the end-of-text token is no part of the answer
+        if not token.special or token.end != last:
+            break
+        last = token.start
+    ends = [0, *(end for span in reasoning for end in span), last]
+    found = [
+        (start, end)
+        for start, end in zip(ends[::2], ends[1::2], strict=True)
+        if start < end and text[start:end].strip()
+    ]
     if not found:
         raise SpanError(f"role('answer') was asked, but the target {_shown(text)} is reasoning only.")
     return found

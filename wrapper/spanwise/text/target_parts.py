@@ -17,13 +17,16 @@ LEVELS = ("word", "phrase", "sentence")
 _MARK = re.compile(r"[^\w\s]+")
 
 
-def target_parts(asked: TargetFeatures, spans: Sequence[Span], encoding: Encoding) -> tuple[Span, ...]:
+def target_parts(
+    asked: TargetFeatures, spans: Sequence[Span], encoding: Encoding, occurrence: int | str | None = None
+) -> tuple[Span, ...]:
     """Returns the parts of the target, or of the spans asked for, as spans of their own.
 
     Args:
         asked: "word" (punctuation left out), "phrase" (what stands between punctuation marks), "sentence", or spans.
         spans: What is cut; none: the whole target.
         encoding: Prompt and target.
+        occurrence: For spans that are there several times.
 
     Raises:
         OptionError: No such level.
@@ -31,11 +34,15 @@ def target_parts(asked: TargetFeatures, spans: Sequence[Span], encoding: Encodin
     """
     text, tokens = encoding.target_text, encoding.target_tokens
     if not isinstance(asked, str):
-        return resolve_spans(asked, text, tokens)
+        return resolve_spans(asked, text, tokens, occurrence)
     if asked not in LEVELS:
         raise OptionError(f"target_features must be one of {', '.join(LEVELS)}, or spans, not {asked!r}.")
-    cut = _phrases(text) if asked == "phrase" else segments(text, "word" if asked == "word" else "sentence")
-    kept = [(start, end) for start, end in cut if asked == "sentence" or not _MARK.fullmatch(text[start:end])]
+    kept = []
+    for begin, stop in _stretches(encoding):
+        part = text[begin:stop]
+        cut = _phrases(part) if asked == "phrase" else segments(part, "word" if asked == "word" else "sentence")
+        words = [(start, end) for start, end in cut if asked == "sentence" or not _MARK.fullmatch(part[start:end])]
+        kept += [(begin + start, begin + end) for start, end in words]
     if spans:
         kept = [
             (max(start, span.start), min(end, span.end))
@@ -44,6 +51,16 @@ def target_parts(asked: TargetFeatures, spans: Sequence[Span], encoding: Encodin
             if start < span.end and end > span.start
         ]
     return resolve_spans(kept, text, tokens)
+
+
+def _stretches(encoding: Encoding) -> Iterable[tuple[int, int]]:
+    """Gives the characters between the target's special tokens, such as the one that ends it."""
+    begin = 0
+    for token in encoding.target_tokens:
+        if token.special and token.start < token.end:
+            yield begin, token.start
+            begin = token.end
+    yield begin, len(encoding.target_text)
 
 
 def _phrases(text: str) -> Iterable[tuple[int, int]]:

@@ -11,7 +11,7 @@ from spanwise.errors import LengthError, OptionError, QuantizationError, one_of
 from spanwise.model import quantization as quantizing
 from spanwise.model.devices import Device
 from spanwise.model.language_model import LanguageModel
-from spanwise.model.loading import _existing
+from spanwise.model.loading import model_path
 from spanwise.model.meta import meta_model, read_config
 from spanwise.model.planning.activations import Setting, plain_config, setting_of
 from spanwise.model.planning.placing import device_sizes
@@ -56,7 +56,7 @@ def of_config(
     if isinstance(model, transformers.PretrainedConfig):
         name, config = model._name_or_path or type(model).__name__, model
     elif isinstance(model, str | os.PathLike):
-        name, config = os.fspath(model), read_config(_existing(model), trust_remote_code=remote)
+        name, config = os.fspath(model), read_config(model_path(model), trust_remote_code=remote)
     else:
         raise OptionError(f"plan takes a name, a folder, a config or a LanguageModel, not {type(model).__name__}.")
     quantization, double_quant = _with_stored(name, config, quantization, double_quant)
