@@ -102,6 +102,7 @@ def test_public_names() -> None:
         "compare_precision",
         "contrast",
         "documents",
+        "explain",
         "ground_truth",
         "kl",
         "list_methods",

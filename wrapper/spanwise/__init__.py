@@ -4,6 +4,7 @@ from spanwise._version import __version__
 from spanwise.aggregation import aggregate
 from spanwise.api import attribute
 from spanwise.attribution import Attribution, Provenance, Span, Token
+from spanwise.compat.pipelines import explain
 from spanwise.errors import AttributionError, AttributionWarning
 from spanwise.evaluation.drift import compare_precision
 from spanwise.evaluation.drift_result import Drift
@@ -38,6 +39,7 @@ __all__ = [
     "compare_precision",
     "contrast",
     "documents",
+    "explain",
     "ground_truth",
     "kl",
     "list_methods",

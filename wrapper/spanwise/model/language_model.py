@@ -50,6 +50,25 @@ class LanguageModel:
         self.revision = revision or getattr(model.config, "_commit_hash", None)
         self.notes: list[str] = []
 
+    @classmethod
+    def from_pipeline(cls, pipe: Any) -> "LanguageModel":
+        """Returns the model and the tokenizer of a transformers pipeline, as they are.
+
+        Raises:
+            ModelError: It is no pipeline with a model and a tokenizer.
+
+        Example:
+            >>> import spanwise, transformers
+            >>> lm = spanwise.load_model("tiny")
+            >>> pipe = transformers.pipeline("text-generation", model=lm.model, tokenizer=lm.tokenizer)
+            >>> spanwise.LanguageModel.from_pipeline(pipe).architecture
+            'Qwen2ForCausalLM'
+        """
+        model, tokenizer = getattr(pipe, "model", None), getattr(pipe, "tokenizer", None)
+        if not hasattr(pipe, "task") or model is None or tokenizer is None:
+            raise ModelError(f"a transformers pipeline with a model and a tokenizer is needed, not {pipe!r}.")
+        return cls(model, tokenizer)
+
     def __repr__(self) -> str:
         kind = self.quantization or str(self.dtype).removeprefix("torch.")
         return f"LanguageModel({self.name!r}, {self.architecture}, {kind} on {self.device})"

@@ -1,0 +1,1 @@
+"""Drop-in names for code that already uses Captum or Inseq."""
