@@ -123,7 +123,7 @@ def attribute(
         raise InputError(
             f"a LanguageModel is needed, not {type(lm).__name__}: spanwise.LanguageModel(model, tokenizer)."
         )
-    _check_kinds(target, method_options, generation_options, seed, progress)
+    _check_kinds(target, method_options, generation_options, seed, progress, checkpointing)
     info = find_method(method)
     engine = choose_engine(info, engine)
     runner = find_runner(info, engine)
@@ -278,12 +278,17 @@ def _work(info: MethodInfo, engine: str, options: Mapping[str, Any], axes: Axes,
     return sum(info.work_in_all(engine, *each, options)) * (2 if contrast else 1)
 
 
-def _check_kinds(target: Any, method_options: Any, generation_options: Any, seed: Any, progress: Any) -> None:
+def _check_kinds(
+    target: Any, method_options: Any, generation_options: Any, seed: Any, progress: Any, checkpointing: Any
+) -> None:
     if not (target is None or isinstance(target, str | Sequence | Tensor)):
         raise InputError(f"the target is a text, a sequence of token ids or None, not {target!r}.")
     for name, given in (("method_options", method_options), ("generation_options", generation_options)):
         if given is not None and not isinstance(given, Mapping):
             raise OptionError(f"{name} is a mapping from names to values, not {given!r}.")
-    at_least("seed", seed, 0)
+    if at_least("seed", seed, 0) >= 2**32:
+        raise OptionError(f"seed must be less than 2**32, not {seed}.")
+    if not isinstance(checkpointing, bool):
+        raise OptionError(f"checkpointing is True or False, not {checkpointing!r}.")
     if not (progress is None or isinstance(progress, bool)):
         raise OptionError(f"progress is None, True or False, not {progress!r}.")

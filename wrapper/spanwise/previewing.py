@@ -101,6 +101,8 @@ def preview(
     """
     one_of("frozen", frozen, ("special", "none"))
     one_of("prefix", prefix, ("fixed", "attributed"))
+    if not isinstance(lm, LanguageModel) and not hasattr(lm, "convert_ids_to_tokens"):
+        raise InputError(f"a LanguageModel or a tokenizer is needed, not {lm!r}.")
     tokenizer, start = (lm.tokenizer, lm.decoder_start) if isinstance(lm, LanguageModel) else (lm, decoder_start)
     composed = compose(
         tokenizer, prompt, messages=messages, tools=tools, template_options=template_options, features=features

@@ -52,6 +52,8 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     Raises:
         FileError: The folder does not exist or cannot be written.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise FileError(f"a path is needed, not {path!r}.")
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileError(f"cannot write {os.fspath(path)}: there is no folder {folder}.")
@@ -65,7 +67,7 @@ def check_result_path(path: str | os.PathLike[str]) -> None:
     Raises:
         FileError: The suffix is not ".safetensors", or the folder does not exist or cannot be written.
     """
-    if Path(path).suffix != ".safetensors":
+    if isinstance(path, str | os.PathLike) and Path(path).suffix != ".safetensors":
         raise FileError(f"results are saved as '.safetensors' files, not {Path(path).name!r}.")
     check_folder(path)
 
@@ -100,8 +102,8 @@ def load(path: str | os.PathLike[str]) -> Attribution:
     Raises:
         FileError: The file is missing, truncated, of another program, or of a newer format.
     """
-    if not Path(path).is_file():
-        raise FileError(f"there is no file {os.fspath(path)}.")
+    if not isinstance(path, str | os.PathLike) or not Path(path).is_file():
+        raise FileError(f"there is no file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -27,7 +27,7 @@ def read_config(
         return transformers.AutoConfig.from_pretrained(
             os.fspath(name_or_path), revision=revision, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a config's own checks raise what their author chose
         raise ModelError(f"cannot read the config of {os.fspath(name_or_path)!r}: {str(error).strip()}") from error
 
 
@@ -47,7 +47,10 @@ def meta_model(config: Any, *, trust_remote_code: bool = False) -> Any:
     try:
         with torch.device("meta"), notices_dropped():
             model = model_class(config).from_config(config, trust_remote_code=trust_remote_code)
+            model.tie_weights()
     except ValueError as error:
-        raise ModelError(f"there is no language model for {type(config).__name__}: {str(error).strip()}") from error
-    model.tie_weights()
+        told = str(error).strip().split("Model type should be one of")[0].strip()
+        raise ModelError(f"there is no language model for {type(config).__name__}: {told}") from error
+    except Exception as error:  # sizes that do not go together fail wherever the model first uses them
+        raise ModelError(f"no model can be made of this {type(config).__name__}: {str(error).strip()}") from error
     return model

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from spanwise.errors import LengthError
+from spanwise.errors import InputError, LengthError
 from spanwise.model.generation import DEFAULTS, generate
 from spanwise.model.language_model import LanguageModel
 from spanwise.text.encoding import Encoding, encode, encode_for_decoder, encode_prompt
@@ -34,13 +35,21 @@ def read(
         _check_room(lm, len(prompt_ids), generation_options or {})
         target = generate(lm, prompt_ids, generation_options or {}, seed)
     elif isinstance(target, Tensor):
-        target = [int(id_) for id_ in target.flatten()]
+        target = _ids_of(target)
     if start is None:
         encoding = encode(lm.tokenizer, prompt, target, strict_boundary=strict_boundary)
     else:
         encoding = encode_for_decoder(lm.tokenizer, prompt, target, start)
     check_length(lm, len(encoding.prompt_ids), len(encoding.target_ids))
     return encoding
+
+
+def _ids_of(target: Tensor) -> list[int]:
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise InputError(f"the target must be token ids, which are integers, not a tensor of {target.dtype}.")
+    if target.numel() != target.shape[-1:].numel():
+        raise InputError(f"the target must be one sequence of ids, not a tensor of shape {list(target.shape)}.")
+    return [int(id_) for id_ in target.flatten()]
 
 
 def _check_room(lm: LanguageModel, prompt_count: int, options: Mapping[str, Any]) -> None:

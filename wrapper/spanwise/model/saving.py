@@ -36,6 +36,8 @@ def save(model: Any, tokenizer: Any, folder: str | os.PathLike[str]) -> None:
 @contextmanager
 def _new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary folder beside `folder`, and renames it to `folder` when the block ends without an error."""
+    if not isinstance(folder, str | os.PathLike):
+        raise FileError(f"a folder is needed, not {folder!r}.")
     final = Path(folder).expanduser()
     temporary: Path | None = None
     try:

@@ -45,8 +45,13 @@ def contrast(foil: str, objective: str = "log_prob") -> Contrast:
         >>> result.provenance.objective
         "contrast('is', log_prob)"
 
+    Raises:
+        InputError: The foil is empty.
+
     Source: Yin & Neubig 2022, arXiv:2202.10419, section 3.
     """
+    if not isinstance(foil, str) or not foil.strip():
+        raise InputError(f"the foil must be a text that is not empty or only white space, not {foil!r}.")
     return Contrast(foil, find_objective(objective))
 
 

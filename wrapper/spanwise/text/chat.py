@@ -169,17 +169,21 @@ def _contents(messages: Sequence[Message]) -> dict[Key, str]:
         if not isinstance(message, Mapping):
             raise InputError(f"message {index} must be a mapping with 'role' and 'content', not {message!r}.")
         if not isinstance(message.get("role"), str):
-            raise InputError(f"message {index} has no 'role': it has {', '.join(map(repr, message)) or 'nothing'}.")
+            found = f"its role is {message['role']!r}" if "role" in message else f"it has {_keys(message)}"
+            raise InputError(f"message {index} needs a 'role' that is a text; {found}.")
         if message.get("content") is not None:
             contents[index, "content"] = _text(index, message["content"])
         elif not message.get("tool_calls"):
-            raise InputError(
-                f"message {index} (role {message['role']!r}) has no 'content': it has {', '.join(map(repr, message))}."
-            )
+            found = "it is None" if "content" in message else f"the message has {_keys(message)}"
+            raise InputError(f"message {index} (role {message['role']!r}) has no 'content': {found}.")
         name = next((name for name in _REASONING if isinstance(message.get(name), str)), None)
         if name is not None:
             contents[index, name] = message[name]
     return contents
+
+
+def _keys(message: Message) -> str:
+    return ", ".join(map(repr, message)) or "nothing"
 
 
 def _text(index: int, content: object) -> str:

@@ -62,6 +62,8 @@ def compose(
     if (prompt is None) == (messages is None):
         given = "both were" if prompt is not None else "neither was"
         raise InputError(f"a prompt or messages are needed, one of the two; {given} given.")
+    if not (template_options is None or isinstance(template_options, Mapping)):
+        raise OptionError(f"template_options is a mapping from names to values, not {template_options!r}.")
     if messages is None:
         if tools is not None or template_options:
             raise InputError("tools and template_options are for messages, but a prompt was given.")

@@ -76,7 +76,10 @@ def replacing(
         pieces, at = [], 0
         for (start, end), own in sorted(of_place.items()):
             part = text[start:end]
-            pieces += [text[at:start], part if all(on[i] for i in own) else replacement(part)]
+            new = part if all(on[i] for i in own) else replacement(part)
+            if not isinstance(new, str):
+                raise OptionError(f"the baseline function gave {new!r} for {part!r}, but a text is needed.")
+            pieces += [text[at:start], new]
             at = end
         return "".join((*pieces, text[at:]))
 

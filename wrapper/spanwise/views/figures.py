@@ -51,7 +51,7 @@ def check_format(path: str | os.PathLike[str]) -> None:
     Raises:
         FileError: The format is not supported or the folder cannot be written.
     """
-    if Path(path).suffix.lower().removeprefix(".") not in _METADATA:
+    if isinstance(path, str | os.PathLike) and Path(path).suffix.lower().removeprefix(".") not in _METADATA:
         allowed = ", ".join(f".{name}" for name in _METADATA)
         raise FileError(f"figures are written as {allowed}, not {Path(path).name!r}.")
     check_folder(path)

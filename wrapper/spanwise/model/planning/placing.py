@@ -16,6 +16,8 @@ from spanwise.model.planning.weights import quantized_layers
 
 _KEPT_FREE = 0.9
 """Share of an accelerator that weights may take; the rest is for activations."""
+_LEAST = 2**20
+"""Bytes of the smallest device: fewer are a size without its unit."""
 _MORE = 1.04
 """By how much each device is taken to be larger, step by step, while quantized weights have no room."""
 
@@ -44,6 +46,11 @@ def device_sizes(devices: Sequence[int | str] | None) -> dict[Device, int]:
             found["cpu"] = parse_size(size) if size else available_memory()
         else:
             found[sum(isinstance(each, int) for each in found)] = parse_size(given)
+    if small := [device for device, size in found.items() if 0 < size < _LEAST]:
+        raise OptionError(
+            f"devices gives device {small[0]} {found[small[0]]} bytes, less than any model needs: write the unit, such "
+            "as '8GiB'."
+        )
     if empty := [device for device, size in found.items() if size == 0]:
         raise OptionError(f"devices gives device {empty[0]} no memory; a size is at least 1 byte.")
     return found

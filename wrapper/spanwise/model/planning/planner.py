@@ -16,7 +16,7 @@ from spanwise.model.module_sizes import readable
 from spanwise.model.planning.activations import pass_of
 from spanwise.model.planning.placing import planned_map, room_for_weights
 from spanwise.model.planning.plan import Plan
-from spanwise.model.planning.room import Room
+from spanwise.model.planning.room import CUDA_CONTEXT, Room
 from spanwise.model.planning.subject import Subject, check_length, of_config, of_loaded
 from spanwise.model.planning.timing import with_time
 from spanwise.model.planning.weights import planned_weights
@@ -196,11 +196,13 @@ def _reasons(subject: Subject, found: Plan, has_room: bool) -> tuple[str, ...]:
             f"does not fit: the weights need {readable(subject.weights.total)} of {readable(total)} ({where}; a tenth "
             "is kept free)"
         )
+    kept = f"; {readable(CUDA_CONTEXT)} are kept for CUDA itself"
     for each in found.devices:
         if each.bytes is not None and each.largest_batch < found.batch_size:
             reasons.append(
                 f"does not fit: device {each.device} needs {readable(each.peak_bytes)} of {readable(each.bytes)} "
-                f"({readable(each.weights_bytes)} weights, {readable(each.activation_bytes)} beside them for "
+                f"({readable(each.weights_bytes)} weights, {readable(each.activation_bytes)} beside them"
+                f"{kept if isinstance(each.device, int) else ''}, for "
                 f"{found.batch_size} sequence{'s' if found.batch_size > 1 else ''}; the largest batch that fits is "
                 f"{each.largest_batch})"
             )

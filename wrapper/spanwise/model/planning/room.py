@@ -16,7 +16,7 @@ MOST_SEQUENCES = 4096
 """No larger batch is looked for."""
 _SOME = 16
 """Sequences of the larger of the two batches that are counted; others are on the line through the two."""
-_CONTEXT = 512 * 2**20
+CUDA_CONTEXT = 512 * 2**20
 """Bytes that CUDA and its libraries take of a GPU before the first tensor."""
 _HEAP = (
     "counted are tensors; on the CPU the process may grow by up to twice as much, since the C library keeps freed "
@@ -112,7 +112,7 @@ class Room:
         )
 
     def _largest(self, place: Device) -> int:
-        free = self._sizes[place] - self.weights[place] - (_CONTEXT if isinstance(place, int) else 0)
+        free = self._sizes.get(place, 0) - self.weights[place] - (CUDA_CONTEXT if isinstance(place, int) else 0)
         one = self.held(1).get(place, 0)
         if one > free:
             return 0
