@@ -266,7 +266,10 @@ def test_a_content_that_cannot_be_located() -> None:
         ({"role": "user", "content": "Hi"}, "messages must be a list"),
         (["Hi"], "message 0 must be a mapping with 'role' and 'content', not 'Hi'"),
         ([{"content": "Hi"}], "message 0 needs a 'role' that is a text; it has 'content'"),
-        ([{"role": "user", "text": "Hi"}], r"message 0 \(role 'user'\) has no 'content': the message has 'role', 'text'"),
+        (
+            [{"role": "user", "text": "Hi"}],
+            r"message 0 \(role 'user'\) has no 'content': the message has 'role', 'text'",
+        ),
         ([{"role": "user", "content": 3}], "content of message 0 must be a text or a list of text parts, not 3"),
     ],
 )
