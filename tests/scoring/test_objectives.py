@@ -157,7 +157,7 @@ def test_probe_reads_the_state_that_the_token_is_predicted_from(lm: spanwise.Lan
 
 BAD = [
     (lambda: spanwise.contrast("painting"), {"span": "painting"}, InputError, "is the span itself"),
-    (lambda: spanwise.contrast(" "), {"span": "painting"}, InputError, "foil is empty"),
+    (lambda: spanwise.contrast(" "), {"span": "painting"}, InputError, "foil must be a text"),
     (lambda: spanwise.contrast("x"), {}, MethodError, "compares one span with its foil, but 0 spans"),
     (lambda: spanwise.probe(1, torch.ones(3)), {}, OptionError, r"weights have shape \[3\], but the hidden.*64 wide"),
     (lambda: spanwise.probe(9, torch.ones(64)), {}, OptionError, r"layer 9, but the model has hidden states 0 to 2"),

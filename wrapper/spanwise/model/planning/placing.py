@@ -16,7 +16,7 @@ from spanwise.model.planning.weights import quantized_layers
 
 _KEPT_FREE = 0.9
 """Share of an accelerator that weights may take; the rest is for activations."""
-_LEAST = 2**20
+_LEAST = 2**16
 """Bytes of the smallest device: fewer are a size without its unit."""
 _MORE = 1.04
 """By how much each device is taken to be larger, step by step, while quantized weights have no room."""
