@@ -21,6 +21,7 @@ ORDER = [
     {"model"},
     {"scoring"},
     {"engines"},
+    {"question"},
     {"api", "previewing"},
     {"compat", "evaluation", "batch"},
     {"__init__"},

@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 from torch import Tensor
@@ -12,23 +11,19 @@ from spanwise.attribution import Attribution, Provenance
 from spanwise.engines.registry import choose_engine, find_runner, versions
 from spanwise.errors import AttributionWarning, InputError, MethodError, OptionError, at_least
 from spanwise.methods import MethodInfo, find_method
-from spanwise.model.checkpointing import checkpointed
 from spanwise.model.generation import told
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.memory import peak_memory_gib
 from spanwise.model.reading import read
-from spanwise.model.seeding import seeded
-from spanwise.progress import progress_bar
-from spanwise.scoring.baselines import BaselineLike, make_baseline
-from spanwise.scoring.batching import choose_batches
-from spanwise.scoring.checks import GAP_WARNING, check_finite, completeness_gap, gap_note
-from spanwise.scoring.contrast import Contrast, ContrastScorer, apart, make_contrast
+from spanwise.question import Question
+from spanwise.scoring.baselines import BaselineLike
+from spanwise.scoring.checks import GAP_WARNING, gap_note
+from spanwise.scoring.contrast import Contrast
 from spanwise.scoring.objectives import Objective, Value, find_objective
-from spanwise.scoring.scorer import Scorer
 from spanwise.text.chat import Message
 from spanwise.text.composing import FeaturesLike, compose
 from spanwise.text.encoding import DOUBLED_BOS
-from spanwise.text.layout import Axes, make_axes
+from spanwise.text.layout import make_axes
 from spanwise.text.spans import SpanLike
 from spanwise.text.target_parts import TargetFeatures
 
@@ -126,7 +121,7 @@ def attribute(
     _check_kinds(target, method_options, generation_options, seed, progress, checkpointing)
     info = find_method(method)
     engine = choose_engine(info, engine)
-    runner = find_runner(info, engine)
+    find_runner(info, engine)  # before any work: a package may be missing
     options = info.checked_options(method_options or {})
     aim = objective.objective if isinstance(objective, Contrast) else find_objective(objective)
     _check_together(lm, info, engine, objective, baseline, target, generation_options)
@@ -156,40 +151,23 @@ def attribute(
             frozen=frozen,
             prefix=prefix,
         )
-        batches = choose_batches(
+        question = Question(
             lm,
+            info,
+            engine,
+            options,
+            objective if isinstance(objective, Contrast) else aim,
+            encoding,
+            composed,
+            axes,
+            baseline,
             batch_size,
-            len(axes.features),
-            len(encoding.target_ids),
-            gradients=info.family == "gradient",
-            rows=len(axes.table),
-            per_position=info.name != "integrated_gradients",
+            checkpointing,
+            seed,
+            progress,
         )
-        off, baseline_name = None, None
-        if info.uses_baseline:
-            off, baseline_name = make_baseline(lm, baseline, info, encoding, composed, axes)
-            if engine == "inseq" and not isinstance(off, Tensor):
-                raise MethodError(
-                    f"{info.name} on the engine 'inseq' needs embeddings as baseline, not {baseline_name!r}: name a "
-                    "token ('unk'), or ask for engine='captum'."
-                )
-        work = _work(info, engine, options, axes, isinstance(objective, Contrast))
-        forgetful = checkpointed(lm.model) if checkpointing else nullcontext()
-        with forgetful, progress_bar(work, info.name, progress) as tick, seeded(seed):
-            scorer = Scorer(
-                lm, encoding.prompt_ids, encoding.target_ids, aim, axes.table, axes.features, off, batches, tick
-            )
-            if isinstance(objective, Contrast):
-                scorer = make_contrast(scorer, objective, encoding, axes)
-            target_scores = scorer.reference()
-            if isinstance(scorer, ContrastScorer) and engine == "inseq":
-                found = apart(lambda part: runner(part, options), scorer)
-            else:
-                found = runner(scorer, options)
-            scores = axes.spread(found.float().cpu())
-            gap = completeness_gap(scorer, scores) if info.complete else None
-            contrast = scorer.at_input() if isinstance(scorer, ContrastScorer) else None
-    check_finite(lm, target_scores, scores, axes.mask)
+        found = question.answer()
+    scores, gap, batches, counts = found.scores, found.completeness_gap, found.batches, found.counts
 
     notes = [*lm.notes, *composed.notes, *(each.note for each in axes.spans if each.note)]
     if batches.note:
@@ -198,19 +176,21 @@ def attribute(
         notes.append(DOUBLED_BOS)
     if encoding.boundary != "clean":
         notes.append(f"{encoding.boundary}; the target was tokenized as a continuation")
-    if contrast is not None:
-        notes.append(f"the contrast at the input is {contrast:.4g} {aim.unit}; target_scores are the target's own part")
+    if found.contrast is not None:
+        notes.append(
+            f"the contrast at the input is {found.contrast:.4g} {aim.unit}; target_scores are the target's own part"
+        )
     if aim.name == "prob" and axes.rows == "span":
         notes.append("a span's objective is the sum of its token probabilities, not their product")
     if gap is not None and gap > GAP_WARNING:
-        notes.append(gap_note(lm, info, gap, baseline_name))
+        notes.append(gap_note(lm, info, gap, found.baseline))
         warnings.warn(notes[-1], AttributionWarning, stacklevel=2)
     keeps_sign = engine not in info.unsigned_on
     reduction = options.get("reduction", "sum")
     return Attribution(
         scores=scores,
         span_scores=axes.span_scores(scores, linear=info.linear and reduction == "sum" and keeps_sign),
-        target_scores=target_scores,
+        target_scores=found.target_scores,
         source=axes.source,
         target=encoding.target_tokens,
         spans=axes.spans,
@@ -223,7 +203,7 @@ def attribute(
             method=info.name,
             engine=engine,
             objective=objective.name if isinstance(objective, Contrast) else aim.name,
-            baseline=baseline_name,
+            baseline=found.baseline,
             options=options,
             features=composed.level,
             seed=seed,
@@ -238,9 +218,9 @@ def attribute(
             generation_options=told(generation_options or {}) if target is None else {},
             batch_size=batches.size,
             checkpointing=checkpointing,
-            calls=scorer.counts.calls,
-            forwards=scorer.counts.forwards,
-            backwards=scorer.counts.backwards,
+            calls=counts.calls,
+            forwards=counts.forwards,
+            backwards=counts.backwards,
             seconds=time.perf_counter() - started,
             peak_memory_gib=peak_memory_gib(lm.device),
             versions=versions(),
@@ -265,17 +245,6 @@ def _check_together(
         )
     if target is not None and generation:
         raise OptionError("generation_options were given, but so was the target: nothing is generated.")
-
-
-def _work(info: MethodInfo, engine: str, options: Mapping[str, Any], axes: Axes, contrast: bool) -> int:
-    """Returns forwards and backwards in all, for the progress bar.
-
-    Inseq goes from target token to target token, and over every position.
-    """
-    each = (axes.feature_count, len(axes.table))
-    if engine == "inseq":
-        each = (len(axes.features) + 1, int(axes.table.any(0).sum()))
-    return sum(info.work_in_all(engine, *each, options)) * (2 if contrast else 1)
 
 
 def _check_kinds(

@@ -1,6 +1,8 @@
 """What a result is about: tokens and spans."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Token:
     message: int | None = None
     positions: tuple[int, ...] = ()
     name: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Token":
+        """Returns the token whose fields these are, as JSON has them."""
+        return cls(**{**values, "positions": tuple(values.get("positions", ()))})
 
 
 @dataclass(frozen=True)

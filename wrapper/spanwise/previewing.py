@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanwise.attribution import Span, Token
-from spanwise.errors import InputError, OptionError, one_of
+from spanwise.errors import InputError, one_of
 from spanwise.model.language_model import LanguageModel
-from spanwise.text.chat import Message, opens_reasoning
+from spanwise.text.chat import Message
 from spanwise.text.columns import grouped, source_tokens
 from spanwise.text.composing import FeaturesLike, compose
 from spanwise.text.encoding import DOUBLED_BOS, Encoding, encode, encode_for_decoder, encode_prompt
-from spanwise.text.spans import SpanLike, resolve_spans
+from spanwise.text.layout import asked_spans
+from spanwise.text.spans import SpanLike
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,6 @@ def preview(
     composed = compose(
         tokenizer, prompt, messages=messages, tools=tools, template_options=template_options, features=features
     )
-    if occurrence is not None and span is None:
-        raise OptionError(f"occurrence={occurrence!r} says which place of a span is meant, but no span was given.")
     if target is None:
         if span is not None:
             raise InputError("a span is a part of the target, but no target was given.")
@@ -117,10 +116,7 @@ def preview(
         encoding = encode(tokenizer, composed.text, target)
     else:
         encoding = encode_for_decoder(tokenizer, composed.text, target, start)
-    spans: tuple[Span, ...] = ()
-    if span is not None:
-        opened = opens_reasoning(composed.text)
-        spans = resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence, opened=opened)
+    spans = asked_spans(encoding, composed, span, occurrence)
     tokens = source_tokens(encoding, composed, frozen=frozen, prefix=prefix, source=source)
     columns, _ = grouped(tokens, encoding.target_text, composed)
     free = [column for column in columns if not column.frozen]

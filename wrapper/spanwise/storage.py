@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -124,8 +123,8 @@ def load(path: str | os.PathLike[str]) -> Attribution:
             provenance[name] = tuple(provenance[name])
         return Attribution(
             **{name: tensors[name] for name in _TENSORS},
-            source=tuple(_token(values) for values in header["source"]),
-            target=tuple(_token(values) for values in header["target"]),
+            source=tuple(Token.from_dict(values) for values in header["source"]),
+            target=tuple(Token.from_dict(values) for values in header["target"]),
             spans=tuple(Span(**span) for span in header["spans"]),
             rows=header["rows"],
             prompt=header["prompt"],
@@ -135,7 +134,3 @@ def load(path: str | os.PathLike[str]) -> Attribution:
         )
     except (KeyError, TypeError, AttributionError) as error:
         raise FileError(f"{os.fspath(path)} is damaged: {error}.") from error
-
-
-def _token(values: dict[str, Any]) -> Token:
-    return Token(**{**values, "positions": tuple(values.get("positions", ()))})

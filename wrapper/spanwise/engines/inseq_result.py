@@ -124,8 +124,8 @@ def _ours(known: dict[str, Any], scores: Float[Tensor, "row source"]) -> Attribu
         scores=scores,
         span_scores=_tensor(known["span_scores"]).reshape(len(known["spans"]), scores.shape[1]),
         target_scores=_tensor(known["target_scores"]),
-        source=tuple(_token(token) for token in known["source"]),
-        target=tuple(_token(token) for token in known["target"]),
+        source=tuple(Token.from_dict(token) for token in known["source"]),
+        target=tuple(Token.from_dict(token) for token in known["target"]),
         spans=tuple(Span(**span) for span in known["spans"]),
         rows=known["rows"],
         prompt=known["prompt"],
@@ -218,7 +218,3 @@ def _tensor(values: list[Any]) -> Tensor:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _token(values: dict[str, Any]) -> Token:
-    return Token(**{**values, "positions": tuple(values.get("positions", ()))})

@@ -1,6 +1,5 @@
 """`compare_precision()`: what quantization does to an attribution, and to what it explains."""
 
-import gc
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -182,7 +181,6 @@ def _at(
         return result, _log_probs(lm, result)
     finally:
         del lm
-        gc.collect()
         release_memory()
 
 

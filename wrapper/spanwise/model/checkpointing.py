@@ -13,12 +13,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from spanwise.errors import ModelError
+from spanwise.model.blocks import named_blocks
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
     """Returns the model's blocks: the layers that transformers says must stay on one device."""
-    names = set(getattr(model, "_no_split_modules", None) or ())
-    return [module for module in model.modules() if type(module).__name__ in names]
+    return list(named_blocks(model).values())
 
 
 @contextmanager

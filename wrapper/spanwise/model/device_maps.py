@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from spanwise.errors import FileError, ModelError, OptionError, QuantizationError
+from spanwise.model.blocks import named_blocks
 from spanwise.model.devices import Device, checked_device, checked_limits
 from spanwise.model.module_sizes import described, device_bytes, readable
 from spanwise.model.quantization import did_you_mean
@@ -99,13 +100,12 @@ def check_map(device_map: Mapping[str, Device], shape: Any) -> None:
                 f"device_map puts {one} on {places[0]!r} and {other} on {places[1]!r}, but they are the same weights "
                 f"(tied) and must be on one device."
             )
-    for block, module in shape.named_modules():
-        if type(module).__name__ in (shape._no_split_modules or ()):
-            holding = sorted({str(device_of(f"{block}.{each}", device_map)) for each, _ in module.named_parameters()})
-            if len(holding) > 1:
-                raise OptionError(
-                    f"device_map splits {block} over {', '.join(holding)}; a {type(module).__name__} must be on one."
-                )
+    for block, layer in named_blocks(shape).items():
+        holding = sorted({str(device_of(f"{block}.{each}", device_map)) for each, _ in layer.named_parameters()})
+        if len(holding) > 1:
+            raise OptionError(
+                f"device_map splits {block} over {', '.join(holding)}; a {type(layer).__name__} must be on one."
+            )
 
 
 def device_of(name: str, device_map: Mapping[str, Device]) -> Device | None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from spanwise.model.blocks import named_blocks
+
 _PER_PARAMETER = {"nf4": 0.5625, "fp4": 0.5625}  # 4 bits, and a float32 scale for each 64
 _DOUBLE_QUANT = 0.5165  # the scales in 8 bits, with a scale for each 256 of them
 
@@ -52,9 +54,7 @@ def device_bytes(shape: nn.Module, device_of: Callable[[str], Any]) -> dict[Any,
 
 def described(shape: Any) -> str:
     """Returns what the model needs as a text: in all, and by group of modules, the largest first."""
-    blocks = [
-        name for name, module in shape.named_modules() if type(module).__name__ in (shape._no_split_modules or ())
-    ]
+    blocks = list(named_blocks(shape))
     groups: Counter[str] = Counter()
     for name, tensor in (*shape.named_parameters(), *shape.named_buffers()):
         block = next((each for each in blocks if name.startswith(f"{each}.")), None)

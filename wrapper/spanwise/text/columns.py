@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from spanwise.attribution import Token
 from spanwise.errors import InputError, OptionError
 from spanwise.text.assignment import assign
-from spanwise.text.composing import Characters, Composed
+from spanwise.text.composing import Composed
 from spanwise.text.encoding import Encoding
-from spanwise.text.parts import Part
+from spanwise.text.parts import Characters, Part
 from spanwise.text.segments import segments
 from spanwise.text.selection import select
 from spanwise.text.spans import SpanLike

@@ -7,10 +7,9 @@ from typing import Any, TypeAlias
 
 from spanwise.errors import InputError, OptionError, one_of
 from spanwise.text.chat import Message, render
-from spanwise.text.parts import Part
+from spanwise.text.parts import Characters, Part
 from spanwise.text.prompts import Documents, Template
 
-Characters: TypeAlias = tuple[int, int]
 FeaturesLike: TypeAlias = str | Documents | Template | Sequence[Characters]
 """A level, spans (start, end) of the prompt's characters, `documents([...])` or `template(...)`."""
 

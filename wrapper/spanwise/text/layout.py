@@ -105,12 +105,7 @@ def make_axes(
     listed = target_features is not None and not isinstance(target_features, str)
     if listed and span is not None:
         raise OptionError("span and a list of target_features both name parts of the target: give one.")
-    if occurrence is not None and span is None and not listed:
-        raise OptionError(f"occurrence={occurrence!r} says which place of a span is meant, but no span was given.")
-    spans: tuple[Span, ...] = ()
-    if span is not None:
-        opened = opens_reasoning(composed.text)
-        spans = resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence, opened=opened)
+    spans = asked_spans(encoding, composed, span, None if listed else occurrence)
     if target_features is not None:
         if rows == "token":
             raise OptionError("target_features make one row a part of the target, but rows='token' was asked.")
@@ -125,6 +120,26 @@ def make_axes(
     used = mask.any(0)
     of_feature = tuple(group for group, there in zip(groups, used, strict=True) if there)
     return Axes(kind, spans, columns, table, mask, feature_index(columns, used, len(tokens)), of_feature)
+
+
+def asked_spans(
+    encoding: Encoding,
+    composed: Composed,
+    span: SpanLike | Sequence[SpanLike] | None,
+    occurrence: int | str | None,
+) -> tuple[Span, ...]:
+    """Returns the spans asked for; none where no span was.
+
+    Raises:
+        SpanError: A span is not in the target, or is there several times.
+        OptionError: An occurrence of no span.
+    """
+    if span is not None:
+        opened = opens_reasoning(composed.text)
+        return resolve_spans(span, encoding.target_text, encoding.target_tokens, occurrence, opened=opened)
+    if occurrence is not None:
+        raise OptionError(f"occurrence={occurrence!r} says which place of a span is meant, but no span was given.")
+    return ()
 
 
 def row_table(rows: Rows, spans: Sequence[Span], target_count: int) -> Bool[Tensor, "row target"]:

@@ -8,8 +8,8 @@ from typing import TypeAlias
 import numpy as np
 
 from spanwise.errors import InputError, OptionError
+from spanwise.text.parts import Characters
 
-Characters: TypeAlias = tuple[int, int]
 Sampler: TypeAlias = Callable[[], Mapping[str, str]]
 Choices: TypeAlias = Mapping[str | tuple[str, ...], Sequence[str | tuple[str, ...]]]
 

@@ -7,8 +7,9 @@ from typing import Any
 from spanwise.attribution import Token
 from spanwise.errors import InputError, OptionError
 from spanwise.text.columns import places
-from spanwise.text.composing import Characters, Composed
+from spanwise.text.composing import Composed
 from spanwise.text.encoding import Encoding, encode_prompt
+from spanwise.text.parts import Characters
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from spanwise.attribution import Token
 from spanwise.errors import InputError, OptionError, SpanError
-from spanwise.text.composing import Characters, Composed
+from spanwise.text.composing import Composed
+from spanwise.text.parts import Characters
 from spanwise.text.spans import Role, SpanLike, TokenRange, characters_of
 
 

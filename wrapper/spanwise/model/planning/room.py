@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from spanwise.model.blocks import named_blocks
 from spanwise.model.device_maps import device_of
 from spanwise.model.devices import Device
 from spanwise.model.module_sizes import readable
 from spanwise.model.planning.activations import Pass, Setting, peak_activations
 from spanwise.model.planning.plan import DevicePlan
-from spanwise.model.planning.weights import Weights, block_names
+from spanwise.model.planning.weights import Weights
 
 MOST_SEQUENCES = 4096
 """No larger batch is looked for."""
@@ -122,7 +123,7 @@ class Room:
         """Returns the bytes of offloaded weights that are on the first computing device at once."""
         if self._pass.gradients:
             return sum(self._offloaded.values())
-        blocks = block_names(self._shape)
+        blocks = list(named_blocks(self._shape))
         parts: Counter[str] = Counter()
         for name, size in self._offloaded.items():
             parts[next((block for block in blocks if name.startswith(f"{block}.")), name)] += size

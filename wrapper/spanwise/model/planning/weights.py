@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spanwise.model.blocks import named_blocks
+
 _BLOCK = 64
 """4-bit codes that share a scale, bitsandbytes' default."""
 _NESTED_BLOCK = 256
@@ -158,14 +160,8 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def block_names(model: Any) -> list[str]:
-    """Returns the names of the model's blocks, first to last: the layers that must stay on one device."""
-    whole = getattr(model, "_no_split_modules", None) or ()
-    return [name for name, module in model.named_modules() if type(module).__name__ in whole]
-
-
 def _by_module(model: Any, sizes: Mapping[str, int]) -> dict[str, int]:
-    blocks = set(block_names(model))
+    blocks = set(named_blocks(model))
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     kinds = {name: _kind(name, module, embedding, head) for name, module in model.named_modules()}
     found: Counter[str] = Counter({"embedding": 0, "head": 0})
