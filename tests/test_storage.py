@@ -48,10 +48,10 @@ def test_what_is_not_ours_is_refused(result: spanwise.Attribution, tmp_path: Pat
     save_file({"x": torch.zeros(2)}, path)
     with pytest.raises(FileError, match="not a result of spanwise"):
         spanwise.Attribution.load(path)
-    save_file({"scores": torch.zeros(2)}, path, metadata={"spanwise": json.dumps({"version": 99})})
+    save_file({"scores": torch.zeros(2)}, path, metadata={"spanwise": json.dumps({"format": storage.FORMAT, "version": 99})})
     with pytest.raises(FileError, match="format version 99; this spanwise reads up to 1"):
         spanwise.Attribution.load(path)
-    save_file({"scores": torch.zeros(2)}, path, metadata={"spanwise": json.dumps({"version": 1})})
+    save_file({"scores": torch.zeros(2)}, path, metadata={"spanwise": json.dumps({"format": storage.FORMAT, "version": 1})})
     with pytest.raises(FileError, match="is damaged"):
         spanwise.Attribution.load(path)
 

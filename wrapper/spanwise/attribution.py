@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -228,6 +229,39 @@ class Attribution:
         from spanwise.exports import to_dataframe
 
         return to_dataframe(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the whole result as values that JSON has, NaN as None: see `docs/attribution.schema.json`."""
+        from spanwise.exports import to_json
+
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Attribution":
+        """Returns the result that `to_json` gave, without loss.
+
+        Raises:
+            FileError: It is not one of ours, of a newer version, or damaged.
+        """
+        from spanwise.exports import from_json
+
+        return from_json(values)
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result for other programs; the suffix decides the format.
+
+        Args:
+            path: Where to. ".csv": the table of `to_dataframe`; ".parquet": the same, and everything else as JSON in
+                the file's metadata; ".json": what `to_json` gives; ".inseq.json": Inseq's own file, which its
+                `FeatureAttributionOutput.load` reads.
+
+        Raises:
+            FileError: Another format, or the folder does not exist or cannot be written.
+            DependencyError: The format needs a package that is not installed.
+        """
+        from spanwise.exports import export
+
+        export(self, path)
 
     def to_captum(self) -> "captum.attr.LLMAttributionResult":
         """Returns Captum's result: the attributed source tokens only, since Captum has no word for a frozen one."""

@@ -4,19 +4,21 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from spanwise.attribution import Attribution, Provenance, Span, Token
 from spanwise.errors import AttributionError, FileError
 
 FORMAT = "spanwise.attribution"
 FORMAT_VERSION = 1
-_TENSORS = ("scores", "span_scores", "target_scores")
+TENSORS = ("scores", "span_scores", "target_scores")
 
 
 @contextmanager
@@ -78,7 +80,15 @@ def save(attribution: Attribution, path: str | os.PathLike[str]) -> None:
         FileError: The folder does not exist or cannot be written, or the suffix is not ".safetensors".
     """
     check_result_path(path)
-    header = {
+    header = described(attribution)
+    tensors = {name: getattr(attribution, name).contiguous().clone() for name in TENSORS}
+    with writing(path) as temporary:
+        save_file(tensors, temporary, metadata={"spanwise": json.dumps(header, ensure_ascii=True)})
+
+
+def described(attribution: Attribution) -> dict[str, Any]:
+    """Returns everything but the tensors as values that JSON has."""
+    return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "source": [dataclasses.asdict(token) for token in attribution.source],
@@ -90,9 +100,6 @@ def save(attribution: Attribution, path: str | os.PathLike[str]) -> None:
         "completeness_gap": attribution.completeness_gap,
         "provenance": attribution.provenance.as_dict(),
     }
-    tensors = {name: getattr(attribution, name).contiguous().clone() for name in _TENSORS}
-    with writing(path) as temporary:
-        save_file(tensors, temporary, metadata={"spanwise": json.dumps(header, ensure_ascii=True)})
 
 
 def load(path: str | os.PathLike[str]) -> Attribution:
@@ -113,16 +120,34 @@ def load(path: str | os.PathLike[str]) -> Attribution:
         header = json.loads(metadata["spanwise"])
     except (KeyError, ValueError) as error:
         raise FileError(f"{os.fspath(path)} is a safetensors file, but not a result of spanwise.") from error
+    check_version(header, os.fspath(path))
+    return built(header, tensors, os.fspath(path))
+
+
+def check_version(header: Mapping[str, Any], name: str) -> None:
+    """Checks that this spanwise reads a format.
+
+    Raises:
+        FileError: It is newer, or no result's.
+    """
+    if header.get("format") != FORMAT:
+        raise FileError(f"{name} is not a result of spanwise: its format is {header.get('format')!r}, not {FORMAT!r}.")
     if header.get("version", 0) > FORMAT_VERSION:
-        raise FileError(
-            f"{os.fspath(path)} has format version {header['version']}; this spanwise reads up to {FORMAT_VERSION}."
-        )
+        raise FileError(f"{name} has format version {header['version']}; this spanwise reads up to {FORMAT_VERSION}.")
+
+
+def built(header: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Attribution:
+    """Returns the result that a header and its tensors describe.
+
+    Raises:
+        FileError: Something is missing or does not fit; `name` says where it was read.
+    """
     try:
-        provenance = header["provenance"]
-        for name in ("prompt_ids", "target_ids", "notes"):
-            provenance[name] = tuple(provenance[name])
+        provenance = dict(header["provenance"])
+        for field in ("prompt_ids", "target_ids", "notes"):
+            provenance[field] = tuple(provenance[field])
         return Attribution(
-            **{name: tensors[name] for name in _TENSORS},
+            **{field: tensors[field] for field in TENSORS},
             source=tuple(Token.from_dict(values) for values in header["source"]),
             target=tuple(Token.from_dict(values) for values in header["target"]),
             spans=tuple(Span(**span) for span in header["spans"]),
@@ -133,4 +158,4 @@ def load(path: str | os.PathLike[str]) -> Attribution:
             provenance=Provenance(**provenance),
         )
     except (KeyError, TypeError, AttributionError) as error:
-        raise FileError(f"{os.fspath(path)} is damaged: {error}.") from error
+        raise FileError(f"{name} is damaged: {error}.") from error

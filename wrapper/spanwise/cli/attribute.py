@@ -91,6 +91,10 @@ def attribute(
     plot: Annotated[Path | None, typer.Option(help="Write a heatmap: .png, .svg or .pdf.")] = None,
     bars: Annotated[Path | None, typer.Option(help="Write bars: .png, .svg or .pdf.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the whole result: .safetensors.")] = None,
+    export: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write for other programs: .csv, .json, .parquet or .inseq.json. May be repeated."),
+    ] = None,
     as_json: Json = False,
     progress: Annotated[bool | None, typer.Option(help="Show a progress bar; default: on a terminal.")] = None,
     debug: Debug = False,
@@ -100,7 +104,7 @@ def attribute(
     Example: spanwise attribute --prompt "The keys to the cabinet" --target " are on the table." --span are
     """
     import spanwise
-    from spanwise.exports import to_json
+    from spanwise.exports import check_export_path, to_json
     from spanwise.storage import check_result_path
     from spanwise.views.figures import check_format
 
@@ -109,6 +113,8 @@ def attribute(
             check_format(path)
     if save is not None:
         check_result_path(save)
+    for path in export or []:
+        check_export_path(path)
     text = text_of("prompt", prompt, prompt_file)
     if text is None and messages is None:
         raise OptionError("a prompt is needed: --prompt TEXT, --prompt-file FILE or --messages FILE.")
@@ -158,10 +164,12 @@ def attribute(
         result.plot(bars, kind="bars")
     if save:
         result.save(save)
+    for path in export or []:
+        result.export(path)
     if as_json:
         typer.echo(json.dumps(to_json(result), ensure_ascii=False))
         return
     result.show()
-    for path in (plot, bars, save):
+    for path in (plot, bars, save, *(export or [])):
         if path is not None:
             typer.echo(f"wrote {path}")

@@ -16,9 +16,10 @@ from jaxtyping import Float
 from tokenizers.decoders import ByteLevel
 from torch import Tensor
 
-from spanwise.attribution import Attribution, Provenance, Span, Token
+from spanwise.attribution import Attribution, Provenance, Token
 from spanwise.errors import InputError
 from spanwise.exports import to_json
+from spanwise.storage import built
 
 _OBJECTIVES = {"probability": "prob", "logit": "logit", "entropy": "entropy"}
 _UNITS = {"prob": "probability", "logit": "logit", "entropy": "nats"}
@@ -120,19 +121,12 @@ def _made(known: dict[str, Any]) -> Provenance:
 
 
 def _ours(known: dict[str, Any], scores: Float[Tensor, "row source"]) -> Attribution:
-    return Attribution(
-        scores=scores,
-        span_scores=_tensor(known["span_scores"]).reshape(len(known["spans"]), scores.shape[1]),
-        target_scores=_tensor(known["target_scores"]),
-        source=tuple(Token.from_dict(token) for token in known["source"]),
-        target=tuple(Token.from_dict(token) for token in known["target"]),
-        spans=tuple(Span(**span) for span in known["spans"]),
-        rows=known["rows"],
-        prompt=known["prompt"],
-        target_text=known["target_text"],
-        completeness_gap=known["completeness_gap"],
-        provenance=_made(known),
-    )
+    tensors = {
+        "scores": scores,
+        "span_scores": _tensor(known["span_scores"]).reshape(len(known["spans"]), scores.shape[1]),
+        "target_scores": _tensor(known["target_scores"]),
+    }
+    return built(known, tensors, "Inseq's result")
 
 
 def _theirs(info: dict[str, Any], found: Any, values: Tensor, index: int, known: Any) -> Attribution:
