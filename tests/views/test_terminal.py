@@ -30,7 +30,7 @@ def test_one_block_a_span_with_the_strongest_tokens_and_the_facts():
     for row in result.span_scores:
         order = sorted((i for i in range(11) if i != 5), key=lambda i: -abs(float(row[i])))
         for i in order[:5]:
-            assert re.search(rf"{re.escape(f'{float(row[i]):+.4f}')} +\[{i}\] ", text)
+            assert re.search(rf"{re.escape(f'{float(row[i]):+.4f}')}[^\n\[]+\[{i}\] ", text)
         assert f"{float(row[order[5]]):+.4f}" not in text
     for fact in ("integrated_gradients (captum) of a/model", "log_prob (nats)", "baseline zero", "gap 0.34%"):
         assert fact in text
@@ -116,7 +116,7 @@ def test_a_character_shared_by_tokens_is_printed_once_in_the_stronger_color():
     )
     lines = printed(result).splitlines()
     assert lines[1] == "[-é-]"
-    assert "-3.0000  [1]  é" in lines[2] and "+0.5000  [0]  é" in lines[3]
+    assert re.search(r"-3\.0000  █{8} +\[1\]  é", lines[2]) and re.search(r"\+0\.5000 +█. +\[0\]  é", lines[3])
 
 
 def test_tokens_without_text_show_their_id_and_text_between_tokens_is_kept():
@@ -159,3 +159,28 @@ def test_notes_are_told() -> None:
     stream = io.StringIO()
     show(dataclasses.replace(result, provenance=told), console=Console(file=stream, width=100))
     assert "note: the span begins inside a [bold]token" in stream.getvalue()
+
+
+def test_sixteen_colors_tell_weak_middle_and_strong_apart():
+    result = random_result(spans=1)
+    scores = torch.zeros_like(result.span_scores)
+    scores[0, [1, 7, 10, 9]] = torch.tensor([2.0, -2.0, 0.8, 0.2])
+    file = io.StringIO()
+    console = Console(file=file, width=100, force_terminal=True, color_system="standard")
+    show(dataclasses.replace(result, span_scores=scores), console=console)
+    tokens = [re.escape(result.source[i].text) for i in (1, 7, 10, 9)]
+    for token, style in zip(tokens, ("30;41", "30;46", "1;31", "31"), strict=True):
+        assert re.search(rf"\x1b\[{style}m{token}\x1b", file.getvalue())
+    assert "38;2;" not in file.getvalue()
+
+
+def test_bars_start_at_zero_and_need_room():
+    result = random_result(spans=1)
+    scores = torch.zeros_like(result.span_scores)
+    scores[0, [1, 7]] = torch.tensor([2.0, -1.0])
+    text = printed(dataclasses.replace(result, span_scores=scores))
+    assert re.search(r"\+2\.0000 {10}█{8} ", text) and re.search(r"-1\.0000 {6}█{4} ", text)
+    unsigned = dataclasses.replace(result.provenance, signed=False)
+    text = printed(dataclasses.replace(result, span_scores=scores.abs(), provenance=unsigned))
+    assert re.search(r"\+2\.0000  █{16} ", text) and re.search(r"\+1\.0000  █{8} ", text)
+    assert "█" not in printed(result, width=40)

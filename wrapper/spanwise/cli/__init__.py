@@ -1,5 +1,6 @@
 """The command line, `spanwise …`: one file a command, the options that several share in `common`."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -27,6 +28,9 @@ for command in (demo, attribute, tokens, methods, plan, drift, doctor):
 
 def main() -> None:
     """Runs the command line; user errors are one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # prompts hold what an ASCII terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="spanwise")
     except AttributionError as error:
