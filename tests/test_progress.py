@@ -46,7 +46,7 @@ def test_the_bar_never_passes_its_end(method: str, lm: spanwise.LanguageModel, m
 
         return Counting()
 
-    monkeypatch.setattr("spanwise.api.progress_bar", counting)
+    monkeypatch.setattr("spanwise.question.progress_bar", counting)
     prompt = "The keys" if method == "shapley_values" else PROMPT
     result = spanwise.attribute(
         lm, prompt, TARGET, span="painting", method=method, method_options=few(method), progress=False
