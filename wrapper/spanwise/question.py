@@ -25,6 +25,9 @@ from spanwise.text.composing import Composed
 from spanwise.text.encoding import Encoding
 from spanwise.text.layout import Axes
 
+LEAST_KEPT = 8
+"""Fixed positions at the beginning from which on keeping their keys and values pays for a gradient method."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -128,10 +131,28 @@ class Question:
             tick: Called with the work done.
         """
         ids, table, features = self.encoding, self.axes.table, self.axes.features
-        scorer = Scorer(self.lm, ids.prompt_ids, ids.target_ids, self.aim, table, features, off, batches, tick)
+        scorer = Scorer(
+            self.lm,
+            ids.prompt_ids,
+            ids.target_ids,
+            self.aim,
+            table,
+            features,
+            off,
+            batches,
+            tick,
+            reuse=self._repeats_a_beginning(),
+        )
         if isinstance(self.objective, Contrast):
             return make_contrast(scorer, self.objective, self.encoding, self.axes)
         return scorer
+
+    def _repeats_a_beginning(self) -> bool:
+        """Whether the inputs begin like the unchanged one, far enough to keep its keys and values."""
+        if self.engine != "captum":
+            return False  # Inseq has a forward of its own, and attention is read from the whole
+        fixed = int((self.axes.features >= 0).int().argmax())
+        return self.info.family == "perturbation" or fixed >= LEAST_KEPT
 
     def _batches(self) -> Batches:
         return choose_batches(

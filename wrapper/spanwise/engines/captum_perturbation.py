@@ -22,7 +22,8 @@ from spanwise.scoring.scorer import Scorer
 def feature_ablation(scorer: Scorer, options: Mapping[str, Any]) -> Float[Tensor, "row feature"]:
     """Drop of each row when one feature is off."""
     method = FeatureAblation(scorer.scores)
-    return method.attribute(_switches(scorer), perturbations_per_eval=scorer.batch_size)
+    # All at once, so that the scorer can put those together that begin alike; it cuts them into batches itself.
+    return method.attribute(_switches(scorer), perturbations_per_eval=scorer.feature_count)
 
 
 def shapley_value_sampling(scorer: Scorer, options: Mapping[str, Any]) -> Float[Tensor, "row feature"]:

@@ -32,7 +32,8 @@ def forward(
     *,
     embeddings: Float[Tensor, "batch source hidden"] | None = None,
     encoder_length: int = 0,
-    mask: Bool[Tensor, "batch source"] | None = None,
+    mask: Bool[Tensor, "batch position"] | None = None,
+    past: Any = None,
     **options: Any,
 ) -> tuple[Any, Tensor | None]:
     """Returns the model's outputs, with `logits` of shape [batch, keep, vocab], and what its head was given.
@@ -43,7 +44,8 @@ def forward(
         keep: How many of the last positions have logits.
         embeddings: In place of those of `ids`.
         encoder_length: Where the decoder's part begins.
-        mask: Positions that may be attended to; None: all.
+        mask: Positions that may be attended to, those of `past` first; None: all.
+        past: A cache of the positions before `ids`.
         options: For the model's forward.
 
     Returns:
@@ -51,15 +53,19 @@ def forward(
         of its own.
     """
     parts = _split(ids, encoder_length)
-    masks = _split((torch.ones_like(ids) if mask is None else mask.to(ids)), encoder_length)
+    before = 0 if past is None else past.get_seq_length()
+    everything = ids.new_ones(len(ids), before + ids.shape[1]) if mask is None else mask.to(ids)
+    masks = _split(everything, encoder_length)
     given = {"input_ids": parts[0], "attention_mask": masks[0]}
     if encoder_length:
         given |= {"decoder_input_ids": parts[1], "decoder_attention_mask": masks[1]}
+    if past is not None:
+        given["past_key_values"] = past
     with ExitStack() as stack:
         if embeddings is not None:
             stack.enter_context(_embeddings_replaced(lm, _split(embeddings, encoder_length)))
         caught = stack.enter_context(_last_positions(lm, keep))
-        outputs = lm.model(**given, use_cache=False, **options)
+        outputs = lm.model(**given, use_cache=past is not None, **options)
     outputs.logits = outputs.logits[:, -keep:].to(lm.device)  # the head may be elsewhere than the embedding
     return outputs, caught[0] if len(caught) == 1 else None
 

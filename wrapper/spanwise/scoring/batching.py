@@ -44,8 +44,17 @@ class Batches:
             return ""
         return f"memory ran out with batches of {self.began} sequences; it ended with {self.size}"
 
-    def over(self, inputs: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    def sequences(self, cost: float) -> int:
+        """Returns how many sequences go at once where each costs this share of a whole one."""
+        return self.size if self.fixed else max(1, int(self.size / cost))
+
+    def over(self, inputs: Tensor, work: Callable[[Tensor], Tensor], cost: float = 1.0) -> Tensor:
         """Returns what `work` makes of `inputs`, [batch, ...], put together again.
+
+        Args:
+            inputs: One line a sequence.
+            work: From a batch of them to as many results.
+            cost: Of one of them, as a share of a whole sequence's.
 
         Raises:
             OutOfMemoryError: A batch of the size that was asked for, or one sequence, does not fit.
@@ -53,10 +62,10 @@ class Batches:
         parts: list[Tensor] = []
         done = 0
         while done < len(inputs):
-            part = inputs[done : done + self.size]
+            part = inputs[done : done + self.sequences(cost)]
             found = self._attempt(work, part)
             if found is None:
-                self.size = max(1, len(part) // 2)
+                self.size = max(1, int(len(part) * cost) // 2)
                 release_memory()
                 continue
             parts.append(found)

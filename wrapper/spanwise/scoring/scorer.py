@@ -18,13 +18,15 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformers import Cache, DynamicCache
 
-from spanwise.errors import MethodError
 from spanwise.model.forward import embed, forward
 from spanwise.model.language_model import LanguageModel
-from spanwise.model.reading import check_length
+from spanwise.model.prefix import Kept, empty_cache, kept_in
+from spanwise.scoring.backward import begin_backward
 from spanwise.scoring.batching import Batches
 from spanwise.scoring.objectives import Context, Objective
+from spanwise.scoring.removal import Removal
 from spanwise.text.rewriting import Rewriting
 
 
@@ -55,6 +57,8 @@ class Scorer:
         batches: How many sequences go through the model at once.
         tick: Called with the sequences done since the last call.
         counts: The work done so far.
+        reuse: Keep the keys and values of the unchanged input, and begin with them as far as an input is the same. It
+            takes the memory of one sequence's cache, and `reference` to be called first.
     """
 
     lm: LanguageModel
@@ -67,6 +71,7 @@ class Scorer:
     batches: Batches
     tick: Callable[[int], object] = lambda done: None
     counts: Counts = field(default_factory=Counts)
+    reuse: bool = False
 
     def __post_init__(self) -> None:
         device = self.lm.device
@@ -82,11 +87,18 @@ class Scorer:
         # A decoder begins with a token of its own, which stands as the prompt's last.
         self.encoder_length = len(self.prompt_ids) - 1 if self.lm.is_encoder_decoder else 0
         self._context = self.context_of(self._first, self._last)
+        self._latest = len(self.prompt_ids) - 1 + self._first  # from there on logits are read
         self._reference: Tensor | None = None  # [target]
+        self._kept: Kept | None = None
         self.embeddings = embed(self.lm, self._ids, self.encoder_length)[0]  # [source, hidden]
         if isinstance(self.baseline, Tensor):
             start = self.baseline[: self.length].to(device)
             self.baseline_embeddings = torch.where(self._attributed[:, None], start, self.embeddings)
+        elif self.baseline is not None:
+            count, asked_ids = len(self.prompt_ids), self.target_ids[: self._last]
+            self._removal = Removal(
+                self.lm, self.baseline, self._ids[0], self._features, count, asked_ids, self.encoder_length
+            )
 
     @property
     def batch_size(self) -> int:
@@ -107,8 +119,14 @@ class Scorer:
         """Returns the objective of every target token at the unchanged input, by one plain forward the first time."""
         if self._reference is None:
             ids = torch.tensor([[*self.prompt_ids, *self.target_ids][:-1]], device=self.lm.device)
+            cache = empty_cache(self.lm) if self.reuse and not self.objective.hidden_states else None
             with torch.no_grad():
-                self._reference = self.batches.over(ids, self._plain)[0].float()
+                self._reference = self.batches.over(ids, lambda part: self._plain(part, cache))[0].float()
+                if cache is not None:
+                    context = self.context_of(0, len(self.target_ids))
+                    self._kept = kept_in(
+                        self.lm, cache, ids, self._reference, lambda out: self.objective.value(out, context)[0].float()
+                    )
         return self._reference.cpu()
 
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
@@ -121,12 +139,38 @@ class Scorer:
             whole = (gates == 1).all(1)
             everything = self._first == 0 and self._last == len(self.target_ids)
             if self._reference is None or not (self.objective.local or everything) or not whole.any():
-                return self.batches.over(gates, rows)
+                return self._in_order(gates, rows)
             known = self._reference[self._first : self._last] @ self._row_weights.T
             values = known.repeat(len(gates), 1)
             if not whole.all():
-                values[~whole.to(values.device)] = self.batches.over(gates[~whole], rows).to(values)
+                values[~whole.to(values.device)] = self._in_order(gates[~whole], rows).to(values)
             return values
+
+    def _in_order(
+        self, gates: Float[Tensor, "batch feature"], rows: Callable[[Tensor, int], Tensor]
+    ) -> Float[Tensor, "batch row"]:
+        """Returns the rows' values, inputs that change late together, each batch beginning where its first changes."""
+        if self._kept is None or isinstance(self.baseline, Rewriting):
+            return self.batches.over(gates, lambda part: rows(part, 0))
+        starts = self._first_changes(gates)
+        order = starts.argsort(stable=True)
+        found = torch.empty(len(gates), self.row_count, device=self._ids.device)
+        done = 0
+        while done < len(order):
+            start = int(starts[order[done]])
+            cost = (self.length - start) / self.length
+            part = order[done : done + self.batches.sequences(cost)]
+            values = self.batches.over(gates[part], lambda each, start=start: rows(each, start), cost)  # type: ignore[misc]
+            found[part.to(found.device)] = values.to(found)
+            done += len(part)
+        return found
+
+    def _first_changes(self, gates: Float[Tensor, "batch feature"]) -> Int[Tensor, " batch"]:
+        """Returns for each input how many of its first positions are as in the unchanged one."""
+        features = self._features.cpu()
+        changed = (gates.cpu()[:, features.clamp(min=0)] != 1) & (features >= 0)
+        first = torch.where(changed.any(1), changed.int().argmax(1), self.length)
+        return first.clamp(max=self._latest)
 
     def gate_gradients(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row feature"]:
         """Returns the gradient of each row with respect to the gates.
@@ -160,9 +204,10 @@ class Scorer:
     def _gradients(self, inputs: Tensor, embedded: Callable[[Tensor], Tensor]) -> Tensor:
         with torch.enable_grad():
             leaf = inputs.detach().requires_grad_()
-            values, below_head = self._values(embedded(leaf))  # [batch, target]
+            start = self._begin_gradients()
+            values, below_head = self._values(embedded(leaf)[:, start:], start)  # [batch, target]
             self._count(len(inputs), tick=False)
-            top, of_target = _begin(values, below_head if self.objective.local else None)
+            top, of_target = begin_backward(values, below_head if self.objective.local else None)
             gradients = []
             for row, weights in enumerate(self._row_weights):
                 last = row == self.row_count - 1
@@ -172,86 +217,61 @@ class Scorer:
                 self.tick(len(inputs) if not last else 2 * len(inputs))  # the forward counts as done with the last
         return torch.stack(gradients, dim=1)
 
-    def _plain(self, ids: Int[Tensor, "1 source"]) -> Float[Tensor, "1 target"]:
-        outputs, _ = self._forward(ids, len(self.target_ids))
+    def _begin_gradients(self) -> int:
+        """Returns how many positions before the first attributed one need no forward, and so no backward."""
+        if self._kept is None:
+            return 0
+        return min(int(self._attributed.int().argmax()), self._latest)
+
+    def _plain(self, ids: Int[Tensor, "1 source"], cache: DynamicCache | None) -> Float[Tensor, "1 target"]:
+        outputs, _ = self._forward(ids, len(self.target_ids), past=cache)
         self._count(1)
         return self.objective.value(outputs, self.context_of(0, len(self.target_ids)))
 
     def _values(
-        self, embeddings: Float[Tensor, "batch source hidden"]
+        self, embeddings: Float[Tensor, "batch position hidden"], start: int
     ) -> tuple[Float[Tensor, "batch target"], Tensor | None]:
-        ids = self._ids.expand(len(embeddings), -1)
-        outputs, below_head = self._forward(ids, self._last - self._first, embeddings)
+        """Returns the targets' values for the embeddings of the positions from `start` on."""
+        ids = self._ids[:, start:].expand(len(embeddings), -1)
+        outputs, below_head = self._forward(ids, self._last - self._first, embeddings, self._before(start))
         return self.objective.value(outputs, self._context), below_head
 
-    def _replaced(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
-        values, _ = self._values(self._on_path(gates))
+    def _before(self, start: int) -> Cache | None:
+        return self._kept.before(start) if self._kept is not None and start else None
+
+    def _replaced(self, gates: Float[Tensor, "batch feature"], start: int) -> Float[Tensor, "batch row"]:
+        values, _ = self._values(self._on_path(gates)[:, start:], start)
         self._count(len(gates))
         return values @ self._row_weights.T.to(values)
 
-    def _without(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
+    def _without(self, gates: Float[Tensor, "batch feature"], start: int) -> Float[Tensor, "batch row"]:
         """Returns the rows' values where features that are off are hidden, left out, or other text."""
         if self.baseline == "mask":
-            there = self._there(gates)
-            self._check_sight(there)
-            return self._rows_of(self._ids.expand(len(gates), -1), self.encoder_length, mask=there)
-        if isinstance(self.baseline, Rewriting):
-            sequences = [self._rewritten(self.baseline, row) for row in (gates > 0.5).tolist()]
-        else:
-            sequences = [self._left(there) for there in self._there(gates)]
+            there = self._removal.there(gates)
+            return self._rows_of(self._ids.expand(len(gates), -1), self.encoder_length, start, mask=there)
+        sequences = self._removal.sequences(gates)
+        # Where features before the target are gone, the first logits are read further to the front.
+        start = min(start, *(len(ids) - (self._last - self._first) for ids, _ in sequences))
         # Sequences of one length go together, so that nothing is padded.
         rows = torch.empty(len(gates), self.row_count, device=self._ids.device)
         lengths = [(len(ids), encoder_length) for ids, encoder_length in sequences]
         for kind in sorted(set(lengths)):
             same = [i for i, length in enumerate(lengths) if length == kind]
-            rows[same] = self._rows_of(torch.stack([sequences[i][0] for i in same]), kind[1])
+            rows[same] = self._rows_of(torch.stack([sequences[i][0] for i in same]), kind[1], start)
         return rows
 
-    def _check_sight(self, there: Bool[Tensor, "batch source"]) -> None:
-        """Refuses a mask that hides the whole prompt, where attention to nothing becomes attention to everything."""
-        blind = not there[:, : self.encoder_length or len(self.prompt_ids)].any(1).all()
-        attention = getattr(self.lm.model.config, "_attn_implementation", None)
-        if blind and (self.encoder_length or attention != "sdpa"):
-            raise MethodError(
-                f"baseline='mask' leaves nothing of the prompt to attend to, and attn_implementation={attention!r} "
-                "attends to hidden tokens then. Keep a part of the prompt frozen (a BOS token, say), or use a token "
-                "as baseline."
-            )
-
-    def _there(self, gates: Float[Tensor, "batch feature"]) -> Bool[Tensor, "batch source"]:
-        on = gates.to(self._ids.device)[:, self._features.clamp(min=0)] > 0.5
-        return on | ~self._attributed
-
-    def _left(self, there: Bool[Tensor, " source"]) -> tuple[Int[Tensor, " left"], int]:
-        """Returns the ids that are there, and where the decoder's begin."""
-        if self.encoder_length and not there[self.encoder_length]:
-            raise MethodError("baseline='delete' cannot leave out the decoder's first token: leave frozen='none' out.")
-        prompt = int(there[: self.encoder_length or len(self.prompt_ids)].sum())
-        if prompt == 0:
-            raise MethodError(
-                "baseline='delete' leaves nothing of the prompt to predict the target from. Keep a part of it "
-                "frozen (a BOS token, say), or use baseline='mask'."
-            )
-        return self._ids[0][there], prompt if self.encoder_length else 0
-
-    def _rewritten(self, rewriting: Rewriting, on: list[bool]) -> tuple[Int[Tensor, " left"], int]:
-        """Returns the ids of a rewritten prompt and the target, and where the decoder's begin."""
-        prompt = self.prompt_ids if all(on) else rewriting.ids(tuple(on))
-        check_length(self.lm, len(prompt), self._last)
-        ids = torch.tensor([*prompt, *self.target_ids][: len(prompt) + self._last - 1], device=self._ids.device)
-        return ids, len(prompt) - 1 if self.encoder_length else 0
-
-    def _rows_of(self, ids: Int[Tensor, "batch source"], encoder_length: int, **options: Any) -> Tensor:
-        keep = self._last - self._first
-        outputs, _ = forward(self.lm, ids, keep, encoder_length=encoder_length, **self._reads(), **options)
+    def _rows_of(self, ids: Int[Tensor, "batch source"], encoder_length: int, start: int, **options: Any) -> Tensor:
+        keep, options = self._last - self._first, self._reads() | options
+        past = self._before(start)
+        outputs, _ = forward(self.lm, ids[:, start:], keep, encoder_length=encoder_length, past=past, **options)
         self._count(len(ids))
         return self.objective.value(outputs, self._context) @ self._row_weights.T
 
     def _forward(
-        self, ids: Int[Tensor, "batch source"], keep: int, embeddings: Tensor | None = None
+        self, ids: Int[Tensor, "batch source"], keep: int, embeddings: Tensor | None = None, past: Cache | None = None
     ) -> tuple[Any, Tensor | None]:
         length = self.encoder_length
-        return forward(self.lm, ids, keep, embeddings=embeddings, encoder_length=length, **self._reads())
+        return forward(self.lm, ids, keep, embeddings=embeddings, encoder_length=length, past=past, **self._reads())
 
     def _reads(self) -> dict[str, Any]:
         return {"output_hidden_states": True} if self.objective.hidden_states else {}
@@ -276,21 +296,3 @@ class Scorer:
         self.counts.forwards += batch
         if tick:
             self.tick(batch)
-
-
-def _begin(values: Tensor, below_head: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Returns where the backward for each row begins, and what it begins with.
-
-    A target's value depends on the head's input at its own position only. So one backward of the sum of all values
-    gives every target's gradient there, and the rows' backwards can leave out the head, the widest layer of the model.
-
-    Args:
-        values: [batch, target], with a graph.
-        below_head: The head's input, [batch, target, hidden]; or None to begin at the values.
-
-    Returns:
-        A tensor of the graph and the gradient of the sum of all values with respect to it, [batch, target, ...].
-    """
-    if below_head is None:
-        return values, torch.ones_like(values)
-    return below_head, torch.autograd.grad(values.sum(), below_head, retain_graph=True)[0]
