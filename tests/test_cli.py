@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from conftest import make_model, make_tokenizer
+from typer.testing import CliRunner
 
 import spanwise
 from spanwise import cli
@@ -16,6 +18,7 @@ from spanwise.cli.demo import DEMO_SPAN
 # As users run it: the command line hands strings on, and what they are is checked behind it.
 pytestmark = pytest.mark.usefixtures("unchecked_types")
 
+WITHOUT_EXAMPLE = ("methods", "doctor", "demo")  # they say in one line what they do
 PROMPT, TARGET = "The keys to the cabinet", " are on the table."
 
 
@@ -125,11 +128,12 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 
 def test_help_teaches() -> None:
-    for command in ((), ("attribute",), ("tokens",), ("methods",), ("plan",), ("drift",), ("doctor",), ("demo",)):
-        done = subprocess.run(
-            [sys.executable, "-m", "spanwise", *command, "--help"], capture_output=True, text=True, check=True
-        )
-        assert "Usage: spanwise" in done.stdout
+    app = typer.main.get_command(cli.app)
+    runner = CliRunner()
+    for name in ("", *app.commands):  # type: ignore[attr-defined] # a group
+        printed = runner.invoke(cli.app, [*name.split(), "--help"])
+        assert printed.exit_code == 0 and "Usage: " in printed.stdout, name
+        assert not name or "xample" in printed.stdout or name in WITHOUT_EXAMPLE, f"{name} shows no example"
     version = subprocess.run(
         [sys.executable, "-m", "spanwise", "--version"], capture_output=True, text=True, check=True
     )

@@ -35,6 +35,10 @@ def test_round_trip_is_lossless(result: spanwise.Attribution, tmp_path: Path) ->
     assert [each.name for each in tmp_path.iterdir()] == ["run.safetensors"]
 
 
+def header(version: int) -> dict[str, str]:
+    return {"spanwise": json.dumps({"format": storage.FORMAT, "version": version})}
+
+
 def test_what_is_not_ours_is_refused(result: spanwise.Attribution, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="there is no file"):
         spanwise.Attribution.load(tmp_path / "nothing.safetensors")
@@ -48,10 +52,10 @@ def test_what_is_not_ours_is_refused(result: spanwise.Attribution, tmp_path: Pat
     save_file({"x": torch.zeros(2)}, path)
     with pytest.raises(FileError, match="not a result of spanwise"):
         spanwise.Attribution.load(path)
-    save_file({"scores": torch.zeros(2)}, path, metadata={"spanwise": json.dumps({"format": storage.FORMAT, "version": 99})})
+    save_file({"scores": torch.zeros(2)}, path, metadata=header(99))
     with pytest.raises(FileError, match="format version 99; this spanwise reads up to 1"):
         spanwise.Attribution.load(path)
-    save_file({"scores": torch.zeros(2)}, path, metadata={"spanwise": json.dumps({"format": storage.FORMAT, "version": 1})})
+    save_file({"scores": torch.zeros(2)}, path, metadata=header(1))
     with pytest.raises(FileError, match="is damaged"):
         spanwise.Attribution.load(path)
 

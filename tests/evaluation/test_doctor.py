@@ -17,10 +17,11 @@ from conftest import make_model, make_tokenizer
 import spanwise
 from spanwise.engines import captum_gradient
 from spanwise.errors import ModelError
-from spanwise.evaluation import doctor as doctor_room
-from spanwise.evaluation import doctor_case, doctor_checks
-from spanwise.evaluation.doctor import Diagnosis, doctor
-from spanwise.evaluation.doctor_case import Measured, difference, drops
+from spanwise.evaluation.doctor import case as doctor_case
+from spanwise.evaluation.doctor import checks as doctor_checks
+from spanwise.evaluation.doctor import doctor as doctor_room
+from spanwise.evaluation.doctor.case import Measured, difference, drops
+from spanwise.evaluation.doctor.doctor import Diagnosis, doctor
 from spanwise.scoring import objectives
 from spanwise.scoring.objectives import Objective
 from spanwise.scoring.scorer import Scorer

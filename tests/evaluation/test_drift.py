@@ -13,9 +13,9 @@ from conftest import make_model, make_tokenizer
 
 import spanwise
 from spanwise.errors import DependencyError, InputError, OptionError
-from spanwise.evaluation import drift as room
 from spanwise.evaluation.agreement import rank_correlation, top_k_overlap
-from spanwise.evaluation.drift import Drift, compare_precision
+from spanwise.evaluation.drift import drift as room
+from spanwise.evaluation.drift.drift import Drift, compare_precision
 
 stats = pytest.importorskip("scipy.stats", reason="needs the flow extra")
 needs_quantization = pytest.mark.skipif(

@@ -6,9 +6,17 @@ from spanwise.api import attribute
 from spanwise.attribution import Attribution, Provenance, Span, Token
 from spanwise.compat.pipelines import explain
 from spanwise.errors import AttributionError, AttributionWarning
-from spanwise.evaluation.drift import compare_precision
-from spanwise.evaluation.drift_result import Drift
+from spanwise.evaluation.checklist.checklist import checklist
+from spanwise.evaluation.checklist.result import Checklist
+from spanwise.evaluation.comparison.compare import compare
+from spanwise.evaluation.comparison.comparison import Comparison
+from spanwise.evaluation.drift.drift import compare_precision
+from spanwise.evaluation.drift.result import Drift
+from spanwise.evaluation.faithfulness.evaluate import evaluate
+from spanwise.evaluation.faithfulness.evaluation import Evaluation
 from spanwise.evaluation.ground_truth import Example, ground_truth
+from spanwise.evaluation.sanity.result import Sanity
+from spanwise.evaluation.sanity.sanity import sanity
 from spanwise.methods import MethodInfo, list_methods
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.loading import load_model
@@ -24,21 +32,28 @@ __all__ = [
     "Attribution",
     "AttributionError",
     "AttributionWarning",
+    "Checklist",
+    "Comparison",
     "Drift",
+    "Evaluation",
     "Example",
     "LanguageModel",
     "MethodInfo",
     "Plan",
     "Preview",
     "Provenance",
+    "Sanity",
     "Span",
     "Token",
     "__version__",
     "aggregate",
     "attribute",
+    "checklist",
+    "compare",
     "compare_precision",
     "contrast",
     "documents",
+    "evaluate",
     "explain",
     "ground_truth",
     "kl",
@@ -49,6 +64,7 @@ __all__ = [
     "probe",
     "product_baselines",
     "role",
+    "sanity",
     "template",
     "tokens",
 ]

@@ -118,7 +118,7 @@ def attribute(
         raise InputError(
             f"a LanguageModel is needed, not {type(lm).__name__}: spanwise.LanguageModel(model, tokenizer)."
         )
-    _check_kinds(target, method_options, generation_options, seed, progress, checkpointing)
+    check_kinds(target, method_options, generation_options, seed, progress, checkpointing)
     info = find_method(method)
     engine = choose_engine(info, engine)
     find_runner(info, engine)  # before any work: a package may be missing
@@ -247,9 +247,15 @@ def _check_together(
         raise OptionError("generation_options were given, but so was the target: nothing is generated.")
 
 
-def _check_kinds(
+def check_kinds(
     target: Any, method_options: Any, generation_options: Any, seed: Any, progress: Any, checkpointing: Any
 ) -> None:
+    """Checks arguments that several functions take.
+
+    Raises:
+        InputError: The target is no text and no ids.
+        OptionError: Another argument is of another kind than it must be.
+    """
     if not (target is None or isinstance(target, str | Sequence | Tensor)):
         raise InputError(f"the target is a text, a sequence of token ids or None, not {target!r}.")
     for name, given in (("method_options", method_options), ("generation_options", generation_options)):

@@ -8,11 +8,15 @@ import typer
 
 from spanwise._version import __version__
 from spanwise.cli.attribute import attribute
+from spanwise.cli.checklist import checklist
+from spanwise.cli.compare import compare
 from spanwise.cli.demo import demo
 from spanwise.cli.doctor import doctor
 from spanwise.cli.drift import drift
+from spanwise.cli.evaluate import evaluate
 from spanwise.cli.methods import methods
 from spanwise.cli.plan import plan
+from spanwise.cli.sanity import sanity
 from spanwise.cli.tokens import tokens
 from spanwise.errors import AttributionError
 
@@ -22,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, attribute, tokens, methods, plan, drift, doctor):
+for command in (demo, attribute, compare, evaluate, sanity, checklist, tokens, methods, plan, drift, doctor):
     app.command()(command)
 
 

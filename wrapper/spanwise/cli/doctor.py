@@ -19,7 +19,7 @@ def doctor(
 
     Exit code 1 when a promise is broken. A model of your own is loaded in float32, and again for each quantization.
     """
-    from spanwise.evaluation.doctor import doctor as diagnose
+    from spanwise.evaluation.doctor.doctor import doctor as diagnose
 
     with quiet(as_json):
         found = diagnose(model, device_map=device_map, progress=progress)

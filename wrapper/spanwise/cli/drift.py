@@ -48,7 +48,7 @@ def drift(
 
     Example: spanwise drift --prompt "The keys to the cabinet" --target " are new." --span are --top-k 3
     """
-    from spanwise.evaluation.drift import compare_precision
+    from spanwise.evaluation.drift.drift import compare_precision
     from spanwise.views.figures import check_format
 
     if plot is not None:

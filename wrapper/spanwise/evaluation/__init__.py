@@ -1,1 +1,1 @@
-"""Can an attribution be trusted? Ground truth, so far: prompts whose causes were planted."""
+"""Can an attribution be trusted? Faithfulness, sanity, agreement, ground truth; and whether this machine is right."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spanwise.errors import DependencyError, MethodError, OutOfMemoryError
-from spanwise.evaluation.doctor_case import Case, Check, Measured, Outcome, make_case
-from spanwise.evaluation.doctor_checks import checks
-from spanwise.evaluation.doctor_machine import installed, machine, machine_lines
+from spanwise.evaluation.doctor.case import Case, Check, Measured, Outcome, make_case
+from spanwise.evaluation.doctor.checks import checks
+from spanwise.evaluation.doctor.machine import installed, machine, machine_lines
 from spanwise.methods import list_methods
 from spanwise.progress import progress_bar
 

@@ -12,7 +12,7 @@ from spanwise.api import attribute
 from spanwise.attribution import Attribution
 from spanwise.errors import OptionError, at_least, one_of, require
 from spanwise.evaluation.agreement import rank_correlation, top_k_overlap
-from spanwise.evaluation.drift_result import Drift, PrecisionDrift
+from spanwise.evaluation.drift.result import Drift, PrecisionDrift
 from spanwise.model.forward import forward
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.loading import QUANTIZATIONS, load_model
@@ -92,9 +92,8 @@ def compare_precision(
 
     Example:
         >>> import spanwise
-        >>> from spanwise.evaluation.drift import compare_precision
         >>> prompt, target = "The keys to the cabinet", " are on the table."
-        >>> drift = compare_precision("tiny", prompt, target, precisions=["float32", "bf16"], span="are")
+        >>> drift = spanwise.compare_precision("tiny", prompt, target, precisions=["float32", "bf16"], span="are")
         >>> [line.precision for line in drift.lines], drift.lines[1].spearman > 0.9
         (['float32', 'bf16'], True)
     """

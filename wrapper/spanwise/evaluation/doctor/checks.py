@@ -11,7 +11,7 @@ from torch.nn import functional
 from spanwise.api import attribute
 from spanwise.attribution import Attribution
 from spanwise.errors import require
-from spanwise.evaluation.doctor_case import (
+from spanwise.evaluation.doctor.case import (
     FOIL,
     PROMPT,
     SPAN,

@@ -1,0 +1,121 @@
+"""`spanwise evaluate`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spanwise.cli.common import (
+    Debug,
+    DeviceMap,
+    Dtype,
+    Json,
+    ModelName,
+    Occurrence,
+    Prompt,
+    PromptFile,
+    Quantization,
+    Spans,
+    TargetFile,
+    number,
+    quiet,
+    text_of,
+)
+from spanwise.errors import OptionError
+from spanwise.methods import METHODS
+
+if TYPE_CHECKING:
+    from spanwise.attribution import Attribution
+
+
+def evaluate(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Saved results, .safetensors; left out: --prompt is attributed first.")
+    ] = None,
+    model: ModelName = "tiny",
+    prompt: Prompt = None,
+    prompt_file: PromptFile = None,
+    target: Annotated[str | None, typer.Option(help="What it wrote; left out: the model generates it.")] = None,
+    target_file: TargetFile = None,
+    span: Spans = None,
+    occurrence: Occurrence = None,
+    method: Annotated[
+        str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
+    ] = "integrated_gradients",
+    row: Annotated[int | None, typer.Option(help="Row of the scores; default: the first span.")] = None,
+    removed: Annotated[
+        list[str] | None,
+        typer.Option(help="unk, pad, delete, mask, mean, zero or token:TEXT; repeat it. Default: two that can be had."),
+    ] = None,
+    k: Annotated[int | None, typer.Option(help="Features that the top-k figure removes; default: 5.")] = None,
+    steps: Annotated[int, typer.Option(help="Blocks of a curve at most.")] = 10,
+    n_random: Annotated[int, typer.Option(help="Random rankings, an even number.")] = 20,
+    quantization: Quantization = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the random rankings, and of methods that sample.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Write the curves: .png, .svg or .pdf.")] = None,
+    as_json: Json = False,
+    progress: Annotated[bool | None, typer.Option(help="Show a progress bar; default: on a terminal.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Check how faithful an attribution is: remove what it calls important, beside random rankings.
+
+    Example: spanwise evaluate --prompt "The keys to the cabinet" --target " are on the table." --span are
+
+    A saved one: spanwise evaluate result.safetensors --model tiny --removed unk --removed mask --plot curves.png
+    """
+    import spanwise
+    from spanwise.evaluation.faithfulness.evaluate import evaluate as evaluated
+    from spanwise.views.figures import check_format
+
+    if plot is not None:
+        check_format(plot)
+    asked: dict[str, Any] = {
+        "span": span or None,
+        "occurrence": number(occurrence) if occurrence is not None else None,
+    }
+    text, wanted = text_of("prompt", prompt, prompt_file), text_of("target", target, target_file)
+    saved = _saved(results, text)
+    with quiet(as_json):
+        lm = spanwise.load_model(model, quantization=quantization, dtype=dtype, device_map=device_map)
+        if saved is None:
+            shared: dict[str, Any] = {"batch_size": number(batch_size), "seed": seed, "progress": progress}
+            saved = [spanwise.attribute(lm, text, wanted, method=method, **asked, **shared)]
+        found = evaluated(
+            lm,
+            saved,
+            row=row,
+            removed=removed or None,
+            k=k,
+            steps=steps,
+            n_random=n_random,
+            batch_size=number(batch_size),
+            seed=seed,
+            progress=progress,
+        )
+    if plot:
+        found.plot(plot)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False))
+        return
+    found.show()
+    if plot:
+        typer.echo(f"wrote {plot}")
+
+
+def _saved(paths: list[Path] | None, prompt: str | None) -> "list[Attribution] | None":
+    """Returns the saved results, or None where a prompt is to be attributed.
+
+    Raises:
+        OptionError: Both were given, or neither.
+        FileError: One cannot be read.
+    """
+    from spanwise.attribution import Attribution
+
+    if bool(paths) == (prompt is not None):
+        found = "both were" if paths else "neither was"
+        raise OptionError(f"a saved result (RESULT.safetensors) or a prompt (--prompt TEXT) is needed; {found} given.")
+    return [Attribution.load(path) for path in paths] if paths else None

@@ -1,0 +1,1 @@
+"""The whole validation list in one table."""

@@ -1,0 +1,1 @@
+"""Do methods agree?"""

@@ -1,0 +1,1 @@
+"""What does precision do to an attribution?"""

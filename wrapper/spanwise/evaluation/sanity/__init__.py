@@ -1,0 +1,1 @@
+"""Does an attribution depend on what it should depend on?"""
