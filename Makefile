@@ -38,4 +38,8 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; set PYTHON=... to one."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@# The report's tests drive a browser. Where there is none and it cannot be had, they are skipped and say so.
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		{ apt-get update && apt-get install -y --no-install-recommends \
+			chromium fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji; } >/dev/null 2>&1; } || true
 	@touch $@

@@ -15,7 +15,14 @@ import spanwise
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "docs/pointing.md", "docs/big-models.md", "docs/migrating.md", "docs/evaluation.md")
+PAGES = (
+    "README.md",
+    "docs/pointing.md",
+    "docs/big-models.md",
+    "docs/migrating.md",
+    "docs/evaluation.md",
+    "docs/report.md",
+)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

@@ -1,9 +1,8 @@
 """`Attribution`, the one result type, and the provenance that lets its reader repeat it."""
 
-import dataclasses
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spanwise.errors import InputError, at_least
-from spanwise.pieces import Span, Token
+from spanwise.pieces import Provenance, Span, Token
 
 if TYPE_CHECKING:
     import captum.attr
@@ -23,54 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Attribution", "Provenance", "Rows", "Span", "Token"]
 
 Rows = Literal["token", "span"]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Everything needed to read a result and to repeat it. `None` where a fact is unknown.
-
-    `orientation`, `objective`, `reduction`, `normalization` and `coverage` must be equal before two results are
-    compared. Times are seconds, memory is GiB. A forward is one sequence through the model once, a call one batch.
-    """
-
-    model: str
-    architecture: str
-    method: str
-    engine: str
-    objective: str
-    baseline: str | None
-    options: dict[str, Any]
-    seed: int
-    features: str = "token"
-    revision: str | None = None
-    quantization: str | None = None
-    dtype: str = "float32"
-    compute_dtype: str | None = None
-    device_map: dict[str, str] | None = None
-    orientation: str = "target source"
-    reduction: str = "sum"
-    normalization: str = "none"
-    coverage: str = "prompt"
-    signed: bool = True
-    unit: str = "nats"
-    boundary: str = "clean"
-    prompt_ids: tuple[int, ...] = ()
-    target_ids: tuple[int, ...] = ()
-    generated: bool = False
-    generation_options: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 1
-    checkpointing: bool = False
-    calls: int = 0
-    forwards: int = 0
-    backwards: int = 0
-    seconds: float = 0.0
-    peak_memory_gib: float | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the fields as a plain dictionary."""
-        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -213,6 +164,39 @@ class Attribution:
         from spanwise.views.figures import plot
 
         plot(self, path, kind=kind, title=title)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        others: "Sequence[Attribution]" = (),
+        checks: Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Writes one HTML file to look at in a browser, without network. See docs/report.md.
+
+        Args:
+            path: Where to: .html or .htm.
+            others: Results of other methods, engines or precisions for the same prompt, target, spans and rows.
+            checks: What was found out about the scores, by name ("evaluation", "sanity", ...): plain values, or
+                anything with `as_dict()`; shown as tables.
+            title: Above the page; default: method and model.
+
+        Raises:
+            InputError: The results do not answer one question.
+            FileError: Another suffix, or the folder cannot be written.
+        """
+        from spanwise.methods import METHODS
+        from spanwise.views.report import report
+
+        linear = {name: info.linear for name, info in METHODS.items()}
+        report([self, *others], path, linear=linear, checks=checks, title=title)
+
+    def _repr_html_(self) -> str:
+        """Returns the compact view of the report, for notebooks."""
+        from spanwise.views.notebook import html
+
+        return html(self)
 
     def show(self) -> None:
         """Prints the result to the terminal: the source colored by score, one block a span or row."""

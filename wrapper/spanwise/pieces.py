@@ -1,7 +1,7 @@
-"""What a result is about: tokens and spans."""
+"""What a result is about, and how it came about: tokens, spans, provenance."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -63,3 +63,51 @@ class Span:
     first_token: int
     last_token: int
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything needed to read a result and to repeat it. `None` where a fact is unknown.
+
+    `orientation`, `objective`, `reduction`, `normalization` and `coverage` must be equal before two results are
+    compared. Times are seconds, memory is GiB. A forward is one sequence through the model once, a call one batch.
+    """
+
+    model: str
+    architecture: str
+    method: str
+    engine: str
+    objective: str
+    baseline: str | None
+    options: dict[str, Any]
+    seed: int
+    features: str = "token"
+    revision: str | None = None
+    quantization: str | None = None
+    dtype: str = "float32"
+    compute_dtype: str | None = None
+    device_map: dict[str, str] | None = None
+    orientation: str = "target source"
+    reduction: str = "sum"
+    normalization: str = "none"
+    coverage: str = "prompt"
+    signed: bool = True
+    unit: str = "nats"
+    boundary: str = "clean"
+    prompt_ids: tuple[int, ...] = ()
+    target_ids: tuple[int, ...] = ()
+    generated: bool = False
+    generation_options: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+    checkpointing: bool = False
+    calls: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    peak_memory_gib: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields as a plain dictionary."""
+        return asdict(self)

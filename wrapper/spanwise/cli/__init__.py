@@ -18,6 +18,7 @@ from spanwise.cli.methods import methods
 from spanwise.cli.plan import plan
 from spanwise.cli.sanity import sanity
 from spanwise.cli.tokens import tokens
+from spanwise.cli.view import view
 from spanwise.errors import AttributionError
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, attribute, compare, evaluate, sanity, checklist, tokens, methods, plan, drift, doctor):
+for command in (demo, attribute, compare, evaluate, sanity, checklist, tokens, methods, plan, drift, doctor, view):
     app.command()(command)
 
 

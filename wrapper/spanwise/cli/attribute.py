@@ -90,6 +90,7 @@ def attribute(
     seed: Annotated[int, typer.Option(help="For methods that sample.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write a heatmap: .png, .svg or .pdf.")] = None,
     bars: Annotated[Path | None, typer.Option(help="Write bars: .png, .svg or .pdf.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page for the browser: .html.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the whole result: .safetensors.")] = None,
     export: Annotated[
         list[Path] | None,
@@ -107,10 +108,13 @@ def attribute(
     from spanwise.exports import check_export_path, to_json
     from spanwise.storage import check_result_path
     from spanwise.views.figures import check_format
+    from spanwise.views.report import check_path
 
     for path in (plot, bars):
         if path is not None:
             check_format(path)
+    if report is not None:
+        check_path(report)
     if save is not None:
         check_result_path(save)
     for path in export or []:
@@ -162,6 +166,8 @@ def attribute(
         result.plot(plot)
     if bars:
         result.plot(bars, kind="bars")
+    if report:
+        result.report(report)
     if save:
         result.save(save)
     for path in export or []:
@@ -170,6 +176,6 @@ def attribute(
         typer.echo(json.dumps(to_json(result), ensure_ascii=False))
         return
     result.show()
-    for path in (plot, bars, save, *(export or [])):
+    for path in (plot, bars, report, save, *(export or [])):
         if path is not None:
             typer.echo(f"wrote {path}")

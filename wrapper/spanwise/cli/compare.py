@@ -95,6 +95,7 @@ def compare(
     ] = False,
     seed: Annotated[int, typer.Option(help="For methods that sample, and of the random orders.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write one figure: .png, .svg or .pdf.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page for the browser: .html.")] = None,
     as_json: Json = False,
     progress: Annotated[bool | None, typer.Option(help="Show a progress bar; default: on a terminal.")] = None,
     debug: Debug = False,
@@ -111,6 +112,10 @@ def compare(
 
     if plot is not None:
         check_format(plot)
+    if report is not None:
+        from spanwise.views.report import check_path
+
+        check_path(report)
     text = text_of("prompt", prompt, prompt_file)
     if text is None and messages is None:
         raise OptionError("a prompt is needed: --prompt TEXT, --prompt-file FILE or --messages FILE.")
@@ -157,12 +162,16 @@ def compare(
         )
     if plot:
         found.plot(plot)
+    if report:
+        found.report(report)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
         return
     found.show()
     if plot:
         typer.echo(f"wrote {plot}")
+    if report:
+        typer.echo(f"wrote {report}")
 
 
 def method_options(pairs: list[str]) -> dict[str, dict[str, Any]]:

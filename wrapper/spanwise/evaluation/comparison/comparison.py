@@ -196,6 +196,21 @@ class Comparison:
 
         plot(path, self.results, self.as_dict(results=False), title=title)
 
+    def report(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
+        """Writes one HTML file with the methods beside each other. See docs/report.md.
+
+        Raises:
+            FileError: Another suffix than .html or .htm, or the folder cannot be written.
+        """
+        first, *others = self.results.values()
+        first.report(path, others=others, checks={"comparison": self}, title=title)
+
+    def _repr_html_(self) -> str:
+        """Returns the results one below the other, for notebooks."""
+        from spanwise.views.notebook import html
+
+        return html(list(self.results.values()))
+
     def show(self) -> None:
         """Prints the sentences and one line a pair to the terminal."""
         from spanwise.views.comparison import show
