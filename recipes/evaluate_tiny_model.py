@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import spanwise
-from spanwise.evaluation.ground_truth import FAMILIES, Example, ground_truth
+from spanwise.evaluation.planted.ground_truth import FAMILIES, Example, ground_truth
 
 PROMPT = "Michael works as a software engineer in Austin, Texas. In his free time, he enjoys"
 

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from spanwise.evaluation.corpus import Document, corpus
+from spanwise.evaluation.planted.corpus import Document, corpus
 
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (

@@ -18,7 +18,7 @@ from spanwise.cli.demo import DEMO_SPAN
 # As users run it: the command line hands strings on, and what they are is checked behind it.
 pytestmark = pytest.mark.usefixtures("unchecked_types")
 
-WITHOUT_EXAMPLE = ("methods", "doctor", "demo")  # they say in one line what they do
+WITHOUT_EXAMPLE = ("methods", "doctor", "demo", "benchmark")  # they say in one line what they do
 PROMPT, TARGET = "The keys to the cabinet", " are on the table."
 
 
@@ -130,7 +130,8 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_help_teaches() -> None:
     app = typer.main.get_command(cli.app)
     runner = CliRunner()
-    for name in ("", *app.commands):  # type: ignore[attr-defined] # a group
+    commands = ("", *app.commands, "benchmark ground-truth")  # type: ignore[attr-defined] # a group
+    for name in commands:
         printed = runner.invoke(cli.app, [*name.split(), "--help"])
         assert printed.exit_code == 0 and "Usage: " in printed.stdout, name
         assert not name or "xample" in printed.stdout or name in WITHOUT_EXAMPLE, f"{name} shows no example"

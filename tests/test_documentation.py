@@ -22,6 +22,7 @@ PAGES = (
     "docs/migrating.md",
     "docs/evaluation.md",
     "docs/report.md",
+    "docs/figures.md",
 )
 
 

@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import spanwise
 from spanwise.errors import OptionError
-from spanwise.evaluation import vocabulary as words
-from spanwise.evaluation.corpus import corpus
-from spanwise.evaluation.grammar import render
-from spanwise.evaluation.ground_truth import FAMILIES, Example, example, ground_truth
+from spanwise.evaluation.planted import vocabulary as words
+from spanwise.evaluation.planted.corpus import corpus
+from spanwise.evaluation.planted.grammar import render
+from spanwise.evaluation.planted.ground_truth import FAMILIES, Example, example, ground_truth
 
 TINY = Path(spanwise.__file__).parent / "model" / "tiny"
 MICHAEL = "Michael works as a software engineer in Austin, Texas. In his free time, he enjoys"

@@ -634,10 +634,10 @@ def test_a_result_of_another_model(tiny: spanwise.LanguageModel) -> None:
 
 
 def test_no_weights_to_draw(tiny: spanwise.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spanwise.evaluation import sanity_layers
+    from spanwise.evaluation.sanity import layers
     from spanwise.evaluation.sanity.randomize import Stages
 
-    monkeypatch.setattr(sanity_layers, "stages_of", lambda lm: Stages((), False, ("all of it",)))
+    monkeypatch.setattr(layers, "stages_of", lambda lm: Stages((), False, ("all of it",)))
     check = checked(tiny, attributed(tiny), "model_randomization")["model_randomization"]
     assert check.status == "not applicable" and "can be drawn again: all of it" in check.summary
     assert issubclass(NotApplicableError, Exception)

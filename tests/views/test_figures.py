@@ -9,22 +9,27 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from random_result import random_result
 
 from spanwise.attribution import Attribution
 from spanwise.errors import DependencyError, FileError, OptionError
-from spanwise.views import fonts
-from spanwise.views.figures import bars, heatmap, plot
+from spanwise.views import colors, fonts
+from spanwise.views.figures import bars, heatmap, plot, strip
+from spanwise.views.strip import scale
 
 DRAW = {"heatmap": heatmap, "bars": bars}
+EVERY = DRAW | {"strip": strip}
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
@@ -41,7 +46,7 @@ def with_scores(result: Attribution, scores: torch.Tensor) -> Attribution:
     return dataclasses.replace(result, scores=scores)
 
 
-@pytest.mark.parametrize("kind", DRAW)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("form", SIGNATURES)
 def test_each_format_is_written_and_byte_identical(tmp_path, kind, form):
     result = random_result(spans=1)
@@ -277,3 +282,177 @@ def test_a_long_title_is_wrapped_and_cut_within_the_page(kind):
     (title,) = (text for text in figure.texts if text.get_text().startswith("A rather"))
     assert title.get_text().count("\n") == 2 and title.get_text().endswith(" …")
     assert title.get_window_extent().x1 < figure.bbox.x1
+
+
+@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize(("width", "inches"), [("column", 3.5), ("page", 7.2), (2, 2.0), (5.5, 5.5)])
+def test_figures_have_the_width_asked_for_and_letters_of_6_points(kind, width, inches):
+    for source, target in ((11, 4), (150, 6)):
+        figure = EVERY[kind](random_result(source, target, spans=2), width=width)
+        wide, high = figure.get_size_inches()
+        assert wide == pytest.approx(inches) and high <= 10.5
+        assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 6
+        figure.canvas.draw()
+        for axes in figure.axes:
+            box = axes.get_tightbbox()
+            assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y0 >= 0
+        for text in figure.texts:
+            assert text.get_window_extent().x1 <= figure.bbox.x1 + 1
+
+
+@pytest.mark.parametrize("width", [1.9, 12.1, 0, -3.5, "colum", True, math.nan, "3.5"])
+def test_other_widths_are_refused(tmp_path, width):
+    with pytest.raises(
+        OptionError, match=r'inches from 2 to 12, "column" \(3\.5 inches\), "page" \(7\.2 inches\), or None'
+    ):
+        plot(random_result(), tmp_path / "a.png", width=width)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("columns", [(0, 12), (-1, 3), (4, 4), (5, 2), (0.0, 3), (1,), "ab", True])
+def test_columns_that_are_not_there_are_refused(columns):
+    with pytest.raises(OptionError, match="columns must"):
+        heatmap(random_result(), columns=columns)
+
+
+@pytest.mark.parametrize("kind", DRAW)
+def test_the_columns_asked_for_are_drawn(kind):
+    said = texts(EVERY[kind](random_result(60, 3, spans=1), columns=(9, 14)))
+    assert "source tokens [9, 14) of 60" in said and "source tokens [0, 9), [14, 60) of 60 left out" in said
+
+
+def test_one_of_path_and_axes_is_needed(tmp_path):
+    axes = Figure().subplots()
+    for given in ({}, {"path": tmp_path / "a.png", "ax": axes}):
+        with pytest.raises(
+            OptionError, match=r"needs one of path= \(a file\) and ax= \(axes of a figure\), not (neither|both)"
+        ):
+            plot(random_result(), **given)
+    with pytest.raises(OptionError, match="axes keep the size they have"):
+        plot(random_result(), ax=axes, width="column")
+    with pytest.raises(OptionError, match="colorbar= is for heat maps and strips"):
+        plot(random_result(), ax=axes, kind="bars", colorbar=True)
+    with pytest.raises(OptionError, match="not polar ones"):
+        plot(random_result(), ax=Figure().add_subplot(projection="polar"))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_is_not_axes_is_refused():
+    with pytest.raises(OptionError, match="ax must be axes of a matplotlib figure, not Figure"):
+        plot(random_result(), ax=Figure())
+
+
+@pytest.mark.parametrize("layout", [None, "constrained", "tight"])
+@pytest.mark.parametrize("kind", EVERY)
+def test_axes_of_the_users_are_drawn_into_and_nothing_else_changes(kind, layout):
+    figure = Figure((8, 4), layout=layout)
+    ours, other = figure.subplots(1, 2)
+    other.plot([1, 2, 3])
+    before, size = dict(matplotlib.rcParams), tuple(figure.get_size_inches())
+    untouched = [(type(artist), artist.get_visible()) for artist in other.get_children()]
+    kept = other.get_xlim(), other.get_ylim(), other.get_xlabel(), other.get_title()
+    made = plot(random_result(200, 9, spans=1), ax=ours, kind=kind)
+    assert made is ours
+    assert dict(matplotlib.rcParams) == before and tuple(figure.get_size_inches()) == size
+    assert [(type(artist), artist.get_visible()) for artist in other.get_children()] == untouched
+    assert (other.get_xlim(), other.get_ylim(), other.get_xlabel(), other.get_title()) == kept
+    said = " ".join(text.get_text() for text in ours.findobj(Text)).replace("\n", " ")
+    assert "of 200 source tokens left out (" in said and len(figure.axes) == 2
+    assert ours.get_title() == ours.get_title(loc="left") == ""
+    figure.canvas.draw()
+
+
+def test_axes_show_no_more_labels_than_fit_them():
+    figure = Figure((4, 3))
+    axes = figure.subplots()
+    plot(random_result(200, 60), ax=axes)
+    shown = [text for text in axes.get_xticklabels() if text.get_text()]
+    wide = axes.bbox.width / len(shown)
+    assert 3 <= len(shown) <= 40 and wide >= shown[0].get_fontsize() * figure.dpi / 72
+    rows = axes.get_yticklabels()
+    assert axes.bbox.height / len(rows) >= rows[0].get_fontsize() * figure.dpi / 72
+    assert "target rows left out" in axes.get_xlabel().replace("\n", " ")
+
+
+@pytest.mark.parametrize("kind", ["heatmap", "strip"])
+def test_a_color_bar_with_the_unit_is_taken_from_the_axes(kind):
+    figure = Figure((6, 3))
+    axes = figure.subplots()
+    before = axes.get_position().width
+    plot(random_result(spans=1), ax=axes, kind=kind, colorbar=True, title="mine")
+    assert [each.get_ylabel() for each in figure.axes[1:]] == ["log_prob, nats"]
+    assert axes.get_position().width < before and axes.get_title(loc="left") == "mine"
+    without = plot(random_result(spans=1), ax=Figure((6, 3)).subplots(), kind=kind)
+    assert re.search(r"colors: -\S+ to \S+ \(log_prob,\snats\)", without.get_xlabel())
+
+
+def test_several_spans_get_panels_inside_the_axes():
+    axes = Figure((5, 5)).subplots()
+    plot(random_result(spans=2), ax=axes, kind="bars")
+    assert len(axes.child_axes) == 2
+    assert [panel.get_title(loc="left") for panel in axes.child_axes] == ['span [0] "·painting,"', 'span [1] "·travel"']
+
+
+# Machado, Oliveira and Fernandes 2009, table 1, severity 1.0: linear RGB as a dichromat sees it.
+BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def _lab(color, matrix) -> np.ndarray:
+    """CIE L*a*b* (D65) of a color as it is seen through a matrix of `BLIND`."""
+    rgb = np.asarray(to_rgb(color))
+    linear = np.clip(matrix @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.089], 1e-4))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", BLIND)
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_signs_differ_for_color_blind_readers(eyes, strength):
+    """A difference of 10 in CIE L*a*b* is seen at a glance; red and green of one lightness stay below."""
+    matrix = np.array(BLIND[eyes])
+    strip_map = scale(random_result(spans=1))[1]
+    for colormap in (colormaps[colors.DIVERGING_MAP], strip_map):
+        high, low = colormap(0.5 + strength / 2), colormap(0.5 - strength / 2)
+        assert np.linalg.norm(_lab(high, matrix) - _lab(low, matrix)) > 10
+    bars_differ = [colors.hexadecimal(each) for each in (colors.POSITIVE, colors.NEGATIVE)]
+    assert np.linalg.norm(np.subtract(*(_lab(each, matrix) for each in bars_differ))) > 10
+    if eyes == "deuteranopia":  # the measure tells good pairs from bad ones
+        assert np.linalg.norm(_lab("#d7301f", matrix) - _lab("#6b6b00", matrix)) < 25
+
+
+def test_emoji_without_a_font_are_named_and_joiners_kept_where_they_shape(monkeypatch):
+    monkeypatch.setattr(fonts, "_drawn", lambda: range(0x1F000))
+    assert fonts.drawable("go 🚀\ufe0f!") == "go ⟨rocket⟩!"
+    assert fonts.drawable("👩‍👩‍👧") == "⟨woman⟩⟨woman⟩⟨girl⟩" and fonts.drawable("👍🏽") == "⟨thumbs up sign⟩"
+    assert fonts.drawable("می\u200cخواهم") == ("می\u200cخواهم" if fonts.shapes() else "میخواهم")
+    token = dataclasses.replace(random_result().source[0], text="🚀")
+    result = random_result()
+    figure = heatmap(dataclasses.replace(result, source=(token, *result.source[1:])))
+    assert "⟨rocket⟩" in texts(figure) and "⟨name⟩: an emoji that no installed font draws" in texts(figure)
+
+
+def test_an_older_matplotlib_says_that_it_does_not_join_letters(monkeypatch):
+    result = random_result()
+    arabic = (dataclasses.replace(result.source[0], text="مرحبا"), *result.source[1:])
+    note = "Letters are not joined or ordered as they should be: that needs matplotlib 3.11."
+    monkeypatch.setattr(fonts, "_drawn", lambda: range(0x110000))
+    monkeypatch.setattr("spanwise.views.panels.shapes", lambda: False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no font of this machine may have the letters
+        assert note in texts(heatmap(dataclasses.replace(result, source=arabic)))
+        assert note not in texts(heatmap(result))
+
+
+def test_only_the_fonts_that_a_text_needs_are_used(monkeypatch):
+    drawn = {"DejaVu Sans": "ab", "Noto Sans CJK SC": "あ直", "Noto Sans CJK JP": "あ直", "Noto Sans Thai": "ก"}
+    monkeypatch.setattr(fonts, "installed", lambda: tuple(drawn))
+    monkeypatch.setattr(fonts, "_charmap", lambda family: frozenset(map(ord, drawn[family])))
+    assert fonts.families("ab") == ["DejaVu Sans"]
+    assert fonts.families("a直") == ["DejaVu Sans", "Noto Sans CJK SC"]
+    assert fonts.families("a直あ") == ["DejaVu Sans", "Noto Sans CJK JP"]
+    assert fonts.families("") == list(drawn)

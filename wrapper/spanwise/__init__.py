@@ -14,7 +14,7 @@ from spanwise.evaluation.drift.drift import compare_precision
 from spanwise.evaluation.drift.result import Drift
 from spanwise.evaluation.faithfulness.evaluate import evaluate
 from spanwise.evaluation.faithfulness.evaluation import Evaluation
-from spanwise.evaluation.ground_truth import Example, ground_truth
+from spanwise.evaluation.planted.ground_truth import Example, ground_truth
 from spanwise.evaluation.sanity.result import Sanity
 from spanwise.evaluation.sanity.sanity import sanity
 from spanwise.methods import MethodInfo, list_methods

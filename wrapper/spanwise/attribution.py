@@ -15,6 +15,7 @@ from spanwise.pieces import Provenance, Span, Token
 if TYPE_CHECKING:
     import captum.attr
     import inseq
+    import matplotlib.axes
     import pandas
 
     from spanwise.aggregation import Mass
@@ -146,24 +147,37 @@ class Attribution:
 
     def plot(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
-        kind: Literal["heatmap", "bars"] = "heatmap",
+        kind: Literal["heatmap", "bars", "strip"] = "heatmap",
+        ax: "matplotlib.axes.Axes | None" = None,
+        width: float | str | None = None,
         title: str | None = None,
-    ) -> None:
-        """Writes a figure to a PNG, SVG or PDF file.
+        columns: tuple[int, int] | None = None,
+        colorbar: bool = False,
+    ) -> "matplotlib.axes.Axes | None":
+        """Writes a figure to a PNG, SVG or PDF file, or draws it into axes of yours. See docs/figures.md.
 
         Args:
-            path: Where to; the suffix decides the format.
-            kind: "heatmap" (rows x source) or "bars" (one panel a span over the source).
-            title: Above the figure; default: method, model and objective.
+            path: Where to; the suffix decides the format; ".tex" too for a strip. One of `path` and `ax` is needed.
+            kind: "heatmap" (rows x source), "bars" (one panel a span over the source) or "strip" (the source as
+                colored text, a block a span or target token).
+            ax: Axes to draw into, as large as they are.
+            width: Inches, "column" (3.5), "page" (7.2) or None: as wide as needed. Letters are 6 points or larger.
+            title: Above the figure; default: method, model and objective in a file, none in `ax`.
+            columns: The source tokens to draw, half-open; default: those with the most score, where not all fit.
+            colorbar: Whether `ax` gives room to a color bar; a file's heat map and strip have one.
+
+        Returns:
+            `ax`; None for a file.
 
         Raises:
+            OptionError: An unknown kind or width, columns that are not there, or not exactly one of `path` and `ax`.
             FileError: The format is not supported or the folder cannot be written.
         """
         from spanwise.views.figures import plot
 
-        plot(self, path, kind=kind, title=title)
+        return plot(self, path, kind=kind, ax=ax, width=width, title=title, columns=columns, colorbar=colorbar)
 
     def report(
         self,

@@ -8,6 +8,7 @@ import typer
 
 from spanwise._version import __version__
 from spanwise.cli.attribute import attribute
+from spanwise.cli.benchmark import benchmark
 from spanwise.cli.checklist import checklist
 from spanwise.cli.compare import compare
 from spanwise.cli.demo import demo
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for command in (demo, attribute, compare, evaluate, sanity, checklist, tokens, methods, plan, drift, doctor, view):
     app.command()(command)
+app.add_typer(benchmark, name="benchmark")
 
 
 def main() -> None:

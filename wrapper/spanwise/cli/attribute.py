@@ -90,6 +90,11 @@ def attribute(
     seed: Annotated[int, typer.Option(help="For methods that sample.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write a heatmap: .png, .svg or .pdf.")] = None,
     bars: Annotated[Path | None, typer.Option(help="Write bars: .png, .svg or .pdf.")] = None,
+    strip: Annotated[Path | None, typer.Option(help="Write colored text: .png, .svg, .pdf or .tex.")] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(help="Of .png, .svg and .pdf: column (3.5 inches), page (7.2) or inches; default: as needed."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page for the browser: .html.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the whole result: .safetensors.")] = None,
     export: Annotated[
@@ -109,10 +114,13 @@ def attribute(
     from spanwise.storage import check_result_path
     from spanwise.views.figures import check_format
     from spanwise.views.report import check_path
+    from spanwise.views.sizes import check_width
 
-    for path in (plot, bars):
+    figures = [(plot, "heatmap"), (bars, "bars"), (strip, "strip")]
+    for path, kind in figures:
         if path is not None:
-            check_format(path)
+            check_format(path, kind)
+    wide = check_width(None if width is None else number(width))
     if report is not None:
         check_path(report)
     if save is not None:
@@ -162,10 +170,10 @@ def attribute(
             seed=seed,
             progress=progress,
         )
-    if plot:
-        result.plot(plot)
-    if bars:
-        result.plot(bars, kind="bars")
+    for path, kind in figures:
+        if path is not None:
+            inches = None if path.suffix.lower() == ".tex" else wide
+            result.plot(path, kind=kind, width=inches)  # type: ignore[arg-type] # one of the three
     if report:
         result.report(report)
     if save:
@@ -176,6 +184,6 @@ def attribute(
         typer.echo(json.dumps(to_json(result), ensure_ascii=False))
         return
     result.show()
-    for path in (plot, bars, report, save, *(export or [])):
+    for path in (plot, bars, strip, report, save, *(export or [])):
         if path is not None:
             typer.echo(f"wrote {path}")

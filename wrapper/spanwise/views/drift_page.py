@@ -146,8 +146,7 @@ def _panel(axes: Axes, plan: Plan, items: list[series.Series], window: range, un
     axes.axhline(0, color="black", linewidth=0.6, zorder=3)
     axes.set_ylim(*plan.limits)
     _plain(axes, "y")
-    axes.set_ylabel(unit, fontsize=SMALL, color="#444444", parse_math=False)
-    axes.yaxis.set_label_coords(-(plan.shape.left - 0.2) / plan.shape.plot_width, 0.5)
+    axes.set_ylabel(unit, fontsize=SMALL, color="#444444", parse_math=False, labelpad=2)
 
 
 def _plain(axes: Axes, grid: str) -> None:

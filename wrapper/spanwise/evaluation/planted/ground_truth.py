@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from random import Random
 
 from spanwise.errors import OptionError, at_least, one_of
-from spanwise.evaluation.families import Agreement, Facts, Profile, Pronoun
-from spanwise.evaluation.grammar import Family, Slots, render
-from spanwise.evaluation.retrieval import Retrieval
+from spanwise.evaluation.planted.families import Agreement, Facts, Profile, Pronoun
+from spanwise.evaluation.planted.grammar import Family, Slots, render
+from spanwise.evaluation.planted.retrieval import Retrieval
 
 FAMILIES: dict[str, Family] = {
     family.name: family for family in (Facts(), Agreement(), Profile(), Retrieval(), Pronoun())

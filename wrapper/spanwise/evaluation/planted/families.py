@@ -6,8 +6,8 @@ from __future__ import annotations
 from random import Random
 from typing import ClassVar
 
-from spanwise.evaluation import vocabulary as words
-from spanwise.evaluation.grammar import Family, Slots
+from spanwise.evaluation.planted import vocabulary as words
+from spanwise.evaluation.planted.grammar import Family, Slots
 
 _PLURALS = frozenset(words.NOUNS.values())
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from spanwise.evaluation import vocabulary as words
-from spanwise.evaluation.grammar import Family, render
-from spanwise.evaluation.ground_truth import FAMILIES
-from spanwise.evaluation.retrieval import STATEMENTS
+from spanwise.evaluation.planted import vocabulary as words
+from spanwise.evaluation.planted.grammar import Family, render
+from spanwise.evaluation.planted.ground_truth import FAMILIES
+from spanwise.evaluation.planted.retrieval import STATEMENTS
 
 END_OF_TEXT = "<|endoftext|>"
 SYSTEM_MESSAGES = ("You are a helpful assistant.", "Complete the sentence.", "Answer briefly.")

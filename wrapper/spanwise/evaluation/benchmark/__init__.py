@@ -1,0 +1,1 @@
+"""Which methods find the planted causes?"""

@@ -1,0 +1,1 @@
+"""Prompts whose causes are known, and the corpus that the bundled model learned from."""
