@@ -130,7 +130,7 @@ def test_rows_are_those_of_top() -> None:
         for one, score in result.top(2, row=row):
             assert row_scores(result, row)[result.source.index(one)] == score
     for call in (lambda row: mass(result, row=row), lambda row: aggregate([result], by="role", row=row)):
-        with pytest.raises(OptionError, match="row 3 was asked, but there are 3 rows"):
+        with pytest.raises(OptionError, match="row 3 was asked, but scores has the rows 0 to 2"):
             call(3)
         with pytest.raises(OptionError, match="row must be an integer of at least 0, not -1"):
             call(-1)

@@ -213,7 +213,7 @@ def test_a_target_of_no_kind(lm: spanwise.LanguageModel) -> None:
         spanwise.attribute(lm, PROMPT, 3.5)
     with pytest.raises(ModelError, match="a name or a folder, not 3"):
         spanwise.load_model(3)
-    with pytest.raises(OptionError, match="row 4 was asked, but there are 1 rows"):
+    with pytest.raises(OptionError, match="row 4 was asked, but scores has the rows 0 to 0"):
         run(lm, "saliency", span="different").top(row=4)
 
 

@@ -32,7 +32,7 @@ SLIPS: dict[str, tuple[str, Callable[[spanwise.LanguageModel], Any]]] = {
     "a large seed": (r"less than 2\*\*32", lambda lm: ask(lm, TARGET, seed=2**70)),
     "checkpointing as a word": ("True or False", lambda lm: ask(lm, TARGET, checkpointing="yes")),
     "nowhere to save": ("a path is needed", lambda lm: ask(lm, TARGET).save(None)),
-    "nowhere to plot": ("a path is needed", lambda lm: ask(lm, TARGET).plot(None)),
+    "nowhere to plot": ("one of path= \\(a file\\) and ax=", lambda lm: ask(lm, TARGET).plot(None)),
     "nothing to load": ("no file None", lambda lm: spanwise.Attribution.load(None)),
     "no folder": ("a folder is needed", lambda lm: lm.save(None)),
     "a preview of a name": ("a LanguageModel or a tokenizer", lambda lm: spanwise.preview("tiny", PROMPT)),

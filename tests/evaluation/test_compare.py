@@ -120,7 +120,7 @@ def test_groups_and_who_is_between_them() -> None:
     """Within a group every two agree; who agrees with a part of it only is named, and so is who agrees with none."""
     near = {"ab": 0.9, "ac": 0.8, "bc": 0.85, "de": 0.7, "ad": 0.5, "fa": 0.6, "fd": 0.4}
     pairs = [
-        Pair(one, other, False, rho, rho, 0.5, p, p, p, p, p, p)
+        Pair(one, other, one + other in ("ac", "de"), rho, rho, 0.5, p, p, p, p, p, p)
         for one, other in combinations("abcdefg", 2)
         for rho in [near.get(one + other, near.get(other + one, -0.1))]
         for p in [0.01 if rho > 0 else 0.6]
@@ -128,8 +128,8 @@ def test_groups_and_who_is_between_them() -> None:
     assert find_groups("abcdefg", pairs) == [["a", "b", "c"], ["d", "e"], ["f"], ["g"]]
     told = sentences("abcdefg", pairs, (), {"h": "no reason."})
     assert told == (
-        "a, b and c agree beyond chance (Spearman 0.80 to 0.90, Holm-corrected p < 0.05).",
-        "d and e agree beyond chance (Spearman 0.70, Holm-corrected p < 0.05).",
+        "a, b and c agree beyond chance (Spearman 0.80 to 0.90, in part of absolute scores, Holm-corrected p < 0.05).",
+        "d and e agree beyond chance (Spearman of absolute scores 0.70, Holm-corrected p < 0.05).",
         "f agrees beyond chance with a and d, not with b, c, e and g.",
         "g stands apart: look at it. "
         "It agrees with none beyond chance; nearest is a (Spearman -0.10, corrected p 0.6).",
@@ -191,6 +191,11 @@ def test_a_generated_target_is_generated_once(tiny: spanwise.LanguageModel, monk
     for each in found.results.values():
         assert each.provenance.target_ids == alone.provenance.target_ids
         assert each.provenance.generated and each.provenance.generation_options == alone.provenance.generation_options
+
+
+def test_which_methods_read_the_objective() -> None:
+    blind = {info.name for info in spanwise.list_methods() if not info.reads_objective}
+    assert blind == {"reagent", "value_zeroing", "attention", "attention_rollout", "attention_flow"}
 
 
 def test_what_does_not_concern_a_method_is_said(tiny: spanwise.LanguageModel) -> None:
@@ -324,6 +329,28 @@ def test_results_that_do_not_compare(tiny: spanwise.LanguageModel, result: spanw
     with pytest.raises(InputError, match="at least two results; given: 1"):
         Comparison.of([result])
     assert Comparison.of([result, other()]).names == ("input_x_gradient", "saliency")
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("command", ["compare", "checklist"])
+def test_a_model_is_loaded_as_attribute_loads_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from spanwise.cli import app
+
+    asked: list[dict[str, Any]] = []
+
+    def load(name: str, **given: Any) -> None:
+        asked.append(given)
+        raise InputError("nothing is loaded here.")
+
+    monkeypatch.setattr(spanwise, "load_model", load)
+    options = ["--quantization", "nf4", "--compute-dtype", "float16", "--storage-dtype", "bfloat16", "--double-quant"]
+    options += ["--skip-module", "lm_head", "--dtype", "float32", "--device-map", "auto", "--max-memory", "0=1GiB"]
+    options += ["--offload-folder", "off"]
+    for each in ("attribute", command):
+        CliRunner().invoke(app, [each, "--prompt", PROMPT, "--target", TARGET, *options])
+    assert asked[0] == asked[1] and None not in asked[0].values()
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -18,11 +18,12 @@ from scipy import stats
 
 import spanwise
 from spanwise.errors import InputError, MethodError, NonFiniteError, OptionError
+from spanwise.evaluation.faithfulness import intervals, swaps
 from spanwise.evaluation.faithfulness import orders as evaluate_orders
 from spanwise.evaluation.faithfulness.case import make_case
 from spanwise.evaluation.faithfulness.evaluate import evaluate
 from spanwise.evaluation.faithfulness.evaluation import Evaluation
-from spanwise.evaluation.faithfulness.intervals import bootstrap, compare_one, compare_several, verdict
+from spanwise.evaluation.faithfulness.intervals import bootstrap, compare_one, compare_several
 from spanwise.evaluation.faithfulness.metrics import METRICS, Measure, asked, figures, log_odds, reasons
 from spanwise.evaluation.faithfulness.orders import (
     Bounds,
@@ -62,7 +63,7 @@ def measured(scores: list[float], value, how: Measure, bounds: Bounds | None = N
 
 def measure(count: int, k: int, **more: object) -> Measure:
     given = {"boundaries": block_boundaries(count, 10), "draws": make_draws(count, generator()), "tokens": 1}
-    return Measure(**{**given, "k": k, "objective": "log_prob", **more})
+    return Measure(**{**given, "k": k, "objective": "log_prob", "probability": "log_prob", **more})
 
 
 # --- pure figures
@@ -106,10 +107,10 @@ def test_a_token_of_several_and_the_objective_prob() -> None:
     found = measured([1.0, 2.0], sums, measure(2, k=1, tokens=3))
     assert found["top_k"] == pytest.approx(4 / 3)
     chance = additive([0.6, 0.9], rest=0.3)
-    found = measured([1.0, 2.0], chance, measure(2, k=1, tokens=3, objective="prob"))
+    found = measured([1.0, 2.0], chance, measure(2, k=1, tokens=3, probability="prob"))
     assert found["top_k"] == pytest.approx(math.log(0.6) - math.log(0.3))
     assert found["comprehensiveness"] == pytest.approx(0.6 - 0.3)
-    how = measure(2, k=1, objective="logit")
+    how = measure(2, k=1, objective="logit", probability="")
     assert "top_k" not in measured([1.0, 2.0], chance, how)
     values = {name: chance(kept) for name, kept in asked(rank(torch.tensor([1.0, 2.0])), how).items()}
     told = reasons(values, how, Bounds(0.0, 1.0, "exact"))
@@ -153,15 +154,57 @@ def test_bounds_and_curves_against_all_720_orders() -> None:
         found = find_bounds(value, 6, boundaries, [])
         assert (found.search, found.width) == ("exact", None)
         assert (found.lower, found.upper) == pytest.approx((min(every), max(every)))
-        by_beam = find_bounds(value, 6, boundaries, [every[5], every[77]], exact=0)
+        seen = [torch.tensor(list(itertools.permutations(range(6)))[i]) for i in (5, 77)]
+        by_beam = find_bounds(value, 6, boundaries, seen, exact=0)
         assert by_beam.search == "beam" and by_beam.width == evaluate_orders.BEAM
         assert min(every) - 1e-9 <= by_beam.lower <= min(every[5], every[77])
         assert max(every[5], every[77]) <= by_beam.upper <= max(every) + 1e-9
 
 
 def test_every_order_that_was_seen_counts() -> None:
-    found = find_bounds(additive([1.0] * 20), 20, block_boundaries(20, 10), [-3.0, 99.0])
-    assert (found.lower, found.upper) == (-3.0, 99.0) and found.place(48.0) == 0.5
+    """Five features do nothing unless all are removed first, in one order: the search goes by single steps."""
+    hidden = torch.zeros(20, dtype=torch.bool)
+    hidden[[1, 6, 11, 13, 18]] = True
+
+    def value(kept):
+        return -9.0 * (~kept == hidden).all(1).double() + kept.double().sum(1) / 100
+
+    boundaries = [0, 5, 10, 15, 20]
+    order = rank(hidden.double()).order
+    best = aopc(value(~leading(order, boundaries)))
+    assert find_bounds(value, 20, boundaries, []).upper < best - 1
+    found = find_bounds(value, 20, boundaries, [order])
+    assert found.upper == pytest.approx(best) and found.reached_by(best) and not found.reached_by(best - 1)
+
+
+def test_exchanges_bring_the_search_closer_to_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean distance of the search from the exact upper bound, features acting in random pairs: less than half."""
+    boundaries, far = block_boundaries(9, 4), {}
+    for sequences in (0, swaps.SWAPS):
+        monkeypatch.setattr(swaps, "SWAPS", sequences)
+        missed = []
+        for seed in range(12):
+            table = torch.randn(9, 9, generator=generator(seed), dtype=torch.float64)
+
+            def value(kept, table=table):
+                return torch.einsum("si,ij,sj->s", kept.double(), table, kept.double())
+
+            exact, found = (find_bounds(value, 9, boundaries, [], exact=most) for most in (9, 0))
+            assert exact.lower - 1e-9 <= found.lower <= found.upper <= exact.upper + 1e-9
+            missed.append((found.lower - exact.lower + exact.upper - found.upper) / (exact.upper - exact.lower))
+        far[sequences] = float(numpy.mean(missed))
+    assert far[swaps.SWAPS] < far[0] / 2
+
+
+def test_places_and_bounds_up_to_rounding() -> None:
+    bounds = Bounds(0.0, 1.0, "exact")
+    assert (bounds.place(-1.3e-15), bounds.place(1 + 1e-12), bounds.place(0.5)) == (0.0, 1.0, 0.5)
+    assert bounds.place(1.1) == pytest.approx(1.1)
+    # of 100 nats, float32 does not know 1e-6; of a probability of 1e-6 it knows 1e-7
+    noise = find_bounds(additive([1e-6, -1e-6, 2e-6], rest=-100.0), 3, [0, 1, 2, 3], [])
+    assert noise.place(noise.lower) is None
+    small = find_bounds(additive([1e-7, 2e-7, 4e-7], rest=1e-6), 3, [0, 1, 2, 3], [])
+    assert small.place(small.upper) == 1.0
 
 
 def test_the_beam_is_exact_for_an_additive_model() -> None:
@@ -237,29 +280,56 @@ def test_soft_removal_keeps_the_same_number_for_every_method() -> None:
         torch.testing.assert_close(gone.double().mean(0), 1 - chances, atol=0.04, rtol=0)
 
 
-def test_intervals_and_verdicts() -> None:
-    assert verdict((0.1, 0.4), True) == "better" and verdict((0.1, 0.4), False) == "worse"
-    assert verdict((-0.4, -0.1), False) == "better" and verdict((-0.1, 0.4), True) == "no different"
-    random = [0.1, 0.5, 0.2, 0.4, 0.3, 0.3, 0.25, 0.35]
-    low, high = numpy.quantile(random, [0.025, 0.975])
-    found = compare_one(float(high) + 0.01, random, 0.9, higher=True, ranked=True)
-    assert found.random_middle == pytest.approx((low, high)) and found.random == pytest.approx(numpy.mean(random))
-    assert (found.against_random, found.against_frequency) == ("better", "worse")
-    assert compare_one(float(high) - 0.01, random, 0.0, higher=True, ranked=True).against_random == "no different"
-    assert compare_one(float(high) + 0.01, random, 0.9, higher=False, ranked=True).against_random == "worse"
+def test_one_result_is_judged_by_its_rank() -> None:
+    random = [i / 20 for i in range(20)]
+    found = compare_one(0.96, random, 0.99, higher=True, ranked=True)
+    assert (found.beaten, found.p_random) == (20, pytest.approx(1 / 21))
+    assert (found.against_random, found.against_frequency, found.undecided) == ("better", "worse", "")
+    assert found.random_middle == pytest.approx(tuple(numpy.quantile(random, [0.025, 0.975])))
+    inside = compare_one(0.94, random, 0.94 + 1e-15, higher=True, ranked=True)  # above the middle 95 %, below one
+    assert inside.value > inside.random_middle[1] and inside.p_random == pytest.approx(2 / 21)
+    assert (inside.against_random, inside.against_frequency) == ("no different", "no different")
+    assert compare_one(0.95, random, 0.0, higher=True, ranked=True).against_random == "no different"  # a tie is no win
+    assert compare_one(-0.1, random, 0.0, higher=True, ranked=True).against_random == "worse"
+    assert compare_one(-0.1, random, 0.0, higher=False, ranked=True).against_random == "better"
     assert compare_one(9.0, random, 0.9, higher=True, ranked=False).against_random is None
-    own, rest = [0.5, 0.6, 0.7, 0.9], [0.45, 0.5, 0.65, 0.85]
-    several = compare_several(own, rest, own, higher=True, ranked=True)
-    assert several.against_random == "better" and several.against_frequency == "no different"
-    low, high = several.over_random
-    assert 0.05 - 1e-9 <= low < 0.0625 < high <= 0.1
+    few = compare_one(9.0, random[:18], 0.9, higher=True, ranked=True)
+    assert few.against_random is None and few.against_frequency == "better"
+    assert few.undecided == "18 random rankings are too few, p <= 0.05 needs 19 or more"
+
+
+def test_several_results_are_judged_from_six_on() -> None:
+    own, rest = [0.5, 0.6, 0.7, 0.9, 0.8, 0.4], [0.45, 0.5, 0.65, 0.85, 0.7, 0.35]
+    found = compare_several(own, rest, own, higher=True, ranked=True)
+    assert found.p_random == pytest.approx(1 / 64) and found.p_frequency == 1.0
+    assert (found.against_random, found.against_frequency) == ("better", "no different")
+    assert compare_several(own, rest, rest, higher=False, ranked=True).against_frequency == "worse"
+    low, high = found.over_random
+    assert 0.05 - 1e-9 <= low < 0.4 / 6 < high <= 0.1
+    for count in (2, 3, 4, 5):
+        few = compare_several(own[:count], rest[:count], own[:count], higher=True, ranked=True)
+        assert few.against_random is None and few.against_frequency is None and few.p_random is None
+        assert few.undecided == f"too few results for a verdict ({count} of 6)"
+
+
+def test_verdicts_are_false_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No effect at all: "better" in at most 5 % (standard error of 400 runs .011), and so "worse"."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 2)  # intervals decide nothing
+    chance = numpy.random.default_rng(0)
+    for judge in (
+        lambda: compare_one(chance.normal(), chance.normal(size=20).tolist(), 0.0, higher=True, ranked=True),
+        lambda: compare_several(chance.normal(size=6).tolist(), [0.0] * 6, [0.0] * 6, higher=True, ranked=True),
+    ):
+        found = [judge().against_random for _ in range(400)]
+        assert 0.01 < found.count("better") / 400 < 0.083 and 0.01 < found.count("worse") / 400 < 0.083
+
+
+def test_bootstrap() -> None:
     assert bootstrap(numpy.ones(5)) == (1.0, 1.0)
     values = numpy.random.default_rng(1).normal(size=50)
     low, high = bootstrap(values)
     half = 1.96 * values.std(ddof=1) / 50**0.5
-    assert low == pytest.approx(values.mean() - half, abs=0.06) and high == pytest.approx(
-        values.mean() + half, abs=0.06
-    )
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.06)
 
 
 # --- with a model
@@ -335,23 +405,23 @@ def test_correlation_is_scipys(lm: spanwise.LanguageModel) -> None:
 @pytest.mark.parametrize("removed", ["unk", "pad", "delete", "mask", "mean", "zero", "token:</s>"])
 def test_every_removal(removed: str) -> None:
     lm = spanwise.LanguageModel(make_model("qwen2"), make_tokenizer(bos=True), name="qwen2")
-    found = checked(evaluate(lm, attributed(lm), removed=removed, n_random=4))
+    found = checked(evaluate(lm, attributed(lm), removed=removed, n_random=4, steps=3))
     assert found.removed == (removed,) and not any("cannot be had" in note for note in found.notes)
 
 
 def test_two_removals_by_default() -> None:
     with_bos = spanwise.LanguageModel(make_model("qwen2"), make_tokenizer(bos=True), name="qwen2")
-    assert evaluate(with_bos, attributed(with_bos), n_random=4).removed == ("unk", "delete")
+    assert evaluate(with_bos, attributed(with_bos), n_random=4, steps=3).removed == ("unk", "delete")
     without = spanwise.LanguageModel(make_model("qwen2"), make_tokenizer(), name="qwen2")
-    found = evaluate(without, attributed(without), n_random=4)
+    found = evaluate(without, attributed(without), n_random=4, steps=3)
     assert found.removed == ("unk", "mask")
-    assert "removed='delete' cannot be had here, so another was used" in found.notes[0]
-    both = evaluate(with_bos, attributed(with_bos, prefix="attributed"), n_random=4)
+    assert "'mask' stands in for 'delete' as the second way to remove: " in found.notes[0]
+    both = evaluate(with_bos, attributed(with_bos, prefix="attributed"), n_random=4, steps=3)
     assert both.removed == ("unk", "mask") and "prefix='fixed'" in both.notes[0]
     eager = spanwise.LanguageModel(make_model("qwen2", seed=7), make_tokenizer(), name="qwen2")
     eager.model.config._attn_implementation = "eager"
-    found = evaluate(eager, attributed(eager), n_random=4)
-    assert found.removed == ("unk", "mean") and "removed='mask'" in found.notes[1]
+    found = evaluate(eager, attributed(eager), n_random=4, steps=3)
+    assert found.removed == ("unk", "mean") and "'mean' stands in for 'mask'" in found.notes[1]
     with pytest.raises(
         MethodError, match=r"removed=delete was asked, and cannot be had here: .* leaves nothing of the prompt"
     ):
@@ -361,34 +431,70 @@ def test_two_removals_by_default() -> None:
 def test_features_rows_and_objectives(lm: spanwise.LanguageModel) -> None:
     for features, count in (("word", 8), ("sentence", 1)):
         result = attributed(lm, method="feature_ablation", features=features)
-        found = checked(evaluate(lm, result, removed="unk", n_random=4))
+        found = checked(evaluate(lm, result, removed="unk", n_random=4, steps=3))
         assert found.features == (count,)
     # of one feature every order is the same
-    assert found.line("naopc").found is None and "ranks nothing" in found.sentences[0]
+    assert found.line("naopc").found is None and "one feature has no order" in found.sentences[0]
+    assert any("one feature has no order" in note for note in found.notes) and "equal" not in found.sentences[0]
     matrix = attributed(lm, rows="token")
-    whole, row = evaluate(lm, matrix, removed="unk", n_random=4), evaluate(lm, matrix, row=2, removed="unk", n_random=4)
+    whole, row = (
+        evaluate(lm, matrix, removed="unk", n_random=4, steps=3),
+        evaluate(lm, matrix, row=2, removed="unk", n_random=4, steps=3),
+    )
     assert row.curves[0].deletion[0] == pytest.approx(float(matrix.target_scores[2]), abs=1e-4)
     assert whole.curves[0].deletion[0] == pytest.approx(float(matrix.target_scores.sum()), abs=1e-4)
-    logit = checked(evaluate(lm, attributed(lm, objective="logit"), removed="unk", n_random=4))
+    logit = checked(evaluate(lm, attributed(lm, objective="logit"), removed="unk", n_random=4, steps=3))
     assert logit.line("soft_ns").found is None and logit.line("naopc").found is not None
     assert "gives no probability" in logit.line("soft_ns").reason
-    assert checked(evaluate(lm, attributed(lm, objective="prob"), removed="unk", n_random=4)).line("top_k").found
+    assert (
+        checked(evaluate(lm, attributed(lm, objective="prob"), removed="unk", n_random=4, steps=3)).line("top_k").found
+    )
 
 
 def test_a_contrast_is_passed_again(lm: spanwise.LanguageModel) -> None:
     wanted = spanwise.contrast(" is")
     result = spanwise.attribute(lm, PROMPT, TARGET, span=" are", objective=wanted, method="saliency")
-    with pytest.raises(OptionError, match="pass objective="):
+    with pytest.raises(OptionError, match="a result keeps the name only: pass the same one again as objective="):
         evaluate(lm, result)
-    found = checked(evaluate(lm, result, objective=wanted, removed=["unk", "mask"], n_random=4))
+    found = checked(evaluate(lm, result, objective=wanted, removed=["unk", "mask"], n_random=4, steps=3))
     contrast = float(next(note for note in result.provenance.notes if "contrast" in note).split(" is ")[1].split()[0])
     assert found.curves[0].deletion[0] == pytest.approx(contrast, rel=1e-3)
     assert found.line("sufficiency").found is None
 
 
+def test_an_objective_of_a_built_in_name_has_no_probability(lm: spanwise.LanguageModel) -> None:
+    mine = spanwise.scoring.objectives.Objective("log_prob", "nats", spanwise.scoring.objectives.logit)
+    result = attributed(lm, objective=mine)
+    found = evaluate(lm, result, objective=mine, removed="unk", n_random=4, steps=3)
+    assert found.line("sufficiency").found is None and found.line("naopc").found is not None
+    assert evaluate(lm, attributed(lm), removed="unk", n_random=4, steps=3).line("sufficiency").found is not None
+
+
+def test_a_search_that_finds_nothing_better_says_so(
+    lm: spanwise.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = attributed(lm)
+    monkeypatch.setattr(evaluate_orders, "_beam", lambda *asked: [])
+    monkeypatch.setattr(evaluate_orders, "improved", lambda value, orders, boundaries: list(orders))
+    case = make_case(lm, result, None, None, None, 10, 4, None, 0)
+    with lm.session():
+        value = choose_removals([case.question], ("unk",), "auto")[0]["unk"][0]
+        orders = torch.stack([torch.randperm(19, generator=generator(seed)) for seed in range(40)])
+        sums = [float(value(~leading(order, case.how.boundaries)).sum()) for order in orders]
+    best = orders[sums.index(min(sums))]
+    scores = result.scores.clone()
+    scores[0, ~scores[0].isnan()] = along(best, torch.arange(19.0)).scores
+    best_seen = dataclasses.replace(result, scores=scores, span_scores=scores)
+    notes = evaluate(lm, best_seen, removed="unk", n_random=4).notes
+    assert any("no order beyond the method's own" in note for note in notes)
+    monkeypatch.undo()
+    notes = evaluate(lm, best_seen, removed="unk", n_random=4).notes
+    assert not any("no order beyond the method's own" in note for note in notes)
+
+
 def test_encoder_decoder() -> None:
     pair = spanwise.LanguageModel(make_model("t5"), make_tokenizer(), name="t5")
-    found = checked(evaluate(pair, attributed(pair), n_random=4))
+    found = checked(evaluate(pair, attributed(pair), n_random=4, steps=3))
     assert found.removed[0] == "unk" and len(found.removed) == 2
     assert found.features[0] <= len(make_tokenizer()(PROMPT)["input_ids"]) + 1
 
@@ -398,7 +504,7 @@ def test_nf4() -> None:
     lm = spanwise.load_model("tiny", quantization="nf4")
     result = spanwise.attribute(lm, "The keys to the cabinet", " are", method="saliency")
     before = state_of(lm)
-    checked(evaluate(lm, result, n_random=4))
+    checked(evaluate(lm, result, n_random=4, steps=3))
     assert state_of(lm) == before
 
 
@@ -419,19 +525,28 @@ def test_several_results_are_averaged(lm: spanwise.LanguageModel) -> None:
         difference = bootstrap(numpy.array(values) - numpy.array(random))
         assert line.found.over_random == pytest.approx(difference)
     assert found.calls == sum(each.calls for each in alone)
+    # three results and six random rankings: no verdict, and it says so
+    assert "too few results for a verdict (3 of 6)" in found.sentences[0] and not found.line("naopc").beats_frequency
+    assert "has no verdict against random rankings" in alone[0].sentences[0]
+    assert "6 random rankings are too few" in alone[0].sentences[0]
+    with pytest.raises(InputError, match="results 0 and 2 are the same"):
+        evaluate(lm, [results[0], results[1], dataclasses.replace(results[0])], removed="unk", n_random=6)
 
 
 def test_the_right_scores_beat_the_baselines_and_wrong_ones_do_not() -> None:
     lm = spanwise.load_model("tiny")
-    examples = list(spanwise.ground_truth())[:3]
     right = [
-        spanwise.attribute(lm, each.prompt, each.target, method="feature_ablation", rows="span") for each in examples
+        spanwise.attribute(lm, each.prompt, each.target, method="feature_ablation", rows="span")
+        for each in spanwise.ground_truth()[:6]
     ]
-    wrong = [dataclasses.replace(each, scores=-each.scores, span_scores=-each.span_scores) for each in right]
-    found, opposite = (evaluate(lm, each, removed="unk", n_random=6) for each in (right, wrong))
+    found = evaluate(lm, right, removed="unk", n_random=4, steps=2)
     assert found.line("naopc").beats_random and "beat random rankings" in found.sentences[0]
+    assert "p = 0.016 one-sided" in found.sentences[0]
+    wrong = dataclasses.replace(right[0], scores=-right[0].scores, span_scores=-right[0].span_scores)
+    one, opposite = (evaluate(lm, each, removed="unk", steps=4) for each in (right[0], wrong))
+    assert one.line("naopc").beats_random and "beat all 20 random rankings (p = 0.048 one-sided" in one.sentences[0]
     assert opposite.line("naopc").found.against_random == "worse"
-    assert "was worse than random rankings" in opposite.sentences[0]
+    assert "was worse than random rankings (beat 0 of 20, p = 0.048 one-sided" in opposite.sentences[0]
 
 
 def test_token_frequencies(lm: spanwise.LanguageModel) -> None:
@@ -441,7 +556,7 @@ def test_token_frequencies(lm: spanwise.LanguageModel) -> None:
     scores = result.scores.clone()
     scores[0, : len(ids)] = ids.float()
     by_id = dataclasses.replace(result, scores=scores, span_scores=scores)
-    found = evaluate(lm, by_id, removed="unk", n_random=4)
+    found = evaluate(lm, by_id, removed="unk", n_random=4, steps=3)
     assert sum(line.found is not None for line in found.lines) >= 10
     for line in found.lines:
         if line.found is not None:
@@ -471,17 +586,20 @@ def test_a_constant_attribution_is_flagged(lm: spanwise.LanguageModel) -> None:
     result = attributed(lm)
     for number in (0.0, 2.5):
         flat = torch.where(result.scores.isnan(), torch.nan, number)
-        found = checked(evaluate(lm, dataclasses.replace(result, scores=flat, span_scores=flat), removed="unk"))
+        equal = dataclasses.replace(result, scores=flat, span_scores=flat)
+        found = checked(evaluate(lm, equal, removed="unk", n_random=4, steps=3))
         assert found.constant == (0,) and any("all equal" in note for note in found.notes)
         assert "ranks nothing" in found.sentences[0] and "arbitrary" in found.sentences[0]
         assert all(line.found is None or line.found.against_random is None for line in found.lines)
-    mixed = [result, result, dataclasses.replace(result, scores=flat, span_scores=flat)]
-    found = evaluate(lm, mixed, removed="unk")
+    mixed = [result, dataclasses.replace(result, scores=-result.scores, span_scores=-result.span_scores), equal]
+    found = evaluate(lm, mixed, removed="unk", n_random=4, steps=3)
     assert found.constant == (2,) and found.line("naopc").results == 2
 
 
-def test_cost_of_sixty_tokens(lm: spanwise.LanguageModel) -> None:
-    """At most 150 calls with default settings, and what is said is what was done."""
+@pytest.mark.parametrize("bos", [False, True])
+def test_cost_of_sixty_tokens(bos: bool) -> None:
+    """At most 150 calls with default settings, and what is said is what was done; with BOS "delete" can be had."""
+    lm = spanwise.LanguageModel(make_model("qwen2"), make_tokenizer(bos=bos), name="qwen2")
     whole = " ".join([PROMPT] * 9)
     prompt = whole[: lm.tokenizer(whole, return_offsets_mapping=True)["offset_mapping"][59][1]]
     result = spanwise.attribute(lm, prompt, " are on the table. Paris", method="saliency", rows="span")
@@ -499,16 +617,16 @@ def test_cost_of_sixty_tokens(lm: spanwise.LanguageModel) -> None:
     try:
         found = evaluate(lm, result)
     finally:
-        lm.model.forward = inner
-    assert len(found.removed) == 2
+        del lm.model.forward  # the class's own again
+    assert found.removed == ("unk", "delete" if bos else "mask")
     assert (found.calls, found.sequences) == (len(calls), sum(sequences))
     assert found.calls <= 150
 
 
 def test_the_same_seed_gives_the_same_and_each_subset_is_scored_once(lm: spanwise.LanguageModel) -> None:
     result = attributed(lm)
-    one, same = (evaluate(lm, result, removed="unk", seed=1) for _ in range(2))
-    assert one.lines == same.lines and one.lines != evaluate(lm, result, removed="unk", seed=2).lines
+    one, same, other = (evaluate(lm, result, removed="unk", n_random=4, seed=seed) for seed in (1, 1, 2))
+    assert one.lines == same.lines and one.lines != other.lines
     question = question_of(lm, result, table=one_row(result))
     with lm.session():
         value = choose_removals(
@@ -523,7 +641,7 @@ def test_the_same_seed_gives_the_same_and_each_subset_is_scored_once(lm: spanwis
 
 def test_exports(lm: spanwise.LanguageModel) -> None:
     pandas = pytest.importorskip("pandas", reason="needs the dataframe extra")
-    found = evaluate(lm, attributed(lm), removed=["unk", "mask"], n_random=4)
+    found = evaluate(lm, attributed(lm), removed=["unk", "mask"], n_random=4, steps=3)
     table = found.to_dataframe()
     assert isinstance(table, pandas.DataFrame) and len(table) == len(found.lines)
     assert table["value"][0] == found.lines[0].found.value
@@ -546,7 +664,14 @@ REFUSED = [
     ({"n_random": 5}, OptionError, "n_random must be even"),
     ({"n_random": 2}, OptionError, "n_random must be an integer of at least 4"),
     ({"row": 7}, OptionError, "row 7 was asked"),
-    ({"frequencies": {"the": 5}}, OptionError, "frequencies maps token ids"),
+    ({"frequencies": [5]}, OptionError, "frequencies maps token ids"),
+    ({"frequencies": {7: 1, "the": 5}}, OptionError, "not 'the' to 5"),
+    ({"frequencies": {7: 1, 8: math.nan}}, OptionError, "not 8 to nan"),
+    ({"frequencies": {7: -1}}, OptionError, "not 7 to -1"),
+    ({"frequencies": {7.0: 1}}, OptionError, "not 7.0 to 1"),
+    ({"seed": "x"}, OptionError, "seed must be an integer of at least 0, not 'x'"),
+    ({"seed": -1}, OptionError, "seed must be an integer of at least 0, not -1"),
+    ({"progress": "no"}, OptionError, "progress is None, True or False, not 'no'"),
     ({"batch_size": "big"}, OptionError, "batch_size must be 'auto' or an integer"),
 ]
 
@@ -581,8 +706,18 @@ def test_results_that_do_not_fit(lm: spanwise.LanguageModel) -> None:
     holed[0, 3] = torch.nan
     with pytest.raises(InputError, match="1 of 19 features have no score"):
         evaluate(lm, dataclasses.replace(result, scores=holed, span_scores=holed))
-    with pytest.raises(InputError, match="method differs: input_x_gradient, saliency"):
+    with pytest.raises(InputError, match="method differs: 'saliency' in result 0, 'input_x_gradient' in result 1"):
         evaluate(lm, [result, attributed(lm, method="input_x_gradient")])
+    for name, other in (
+        ("engine", "another"),
+        ("features", "word"),
+        ("baseline", "zero"),
+        ("options", {"norm": 1}),
+        ("signed", not result.provenance.signed),
+    ):
+        made = dataclasses.replace(result.provenance, **{name: other})
+        with pytest.raises(InputError, match=f"their {name} differs"):
+            evaluate(lm, [result, dataclasses.replace(result, provenance=made)])
     for nothing in ([], "saliency", None, [3]):
         with pytest.raises(InputError, match=r"evaluate\(\) takes"):
             evaluate(lm, nothing)
@@ -632,4 +767,39 @@ def test_the_command(tmp_path: Path) -> None:
     for given, said in (([], "neither was given"), ([str(saved), *asked], "both were given")):
         done = CliRunner().invoke(app, given)
         assert isinstance(done.exception, OptionError) and said in str(done.exception)
+    given = [str(saved), "--span", "are", "--method", "saliency", "--target", "x", "--occurrence", "0"]
+    done = CliRunner().invoke(app, [*given, "--target-file", "x.txt"])
+    said = "--target, --target-file, --span, --occurrence, --method was given beside a saved result"
+    assert isinstance(done.exception, OptionError) and said in str(done.exception)
     assert "spanwise evaluate" in CliRunner().invoke(app, ["--help"]).stdout
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_the_command_loads_a_model_as_attribute_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    from spanwise.cli.evaluate import evaluate as command
+
+    app, asked = typer.Typer(), {}
+    app.command()(command)
+
+    def load(name: str, **options: object) -> None:
+        asked.update(options)
+        raise OptionError("enough")
+
+    monkeypatch.setattr(spanwise, "load_model", load)
+    options = "--quantization nf4 --compute-dtype float16 --storage-dtype uint8 --double-quant --skip-module lm_head"
+    places = "--dtype float16 --device-map cpu --max-memory cpu=3GiB --offload-folder there"
+    CliRunner().invoke(app, ["--prompt", "a", *options.split(), *places.split()])
+    assert asked == {
+        "quantization": "nf4",
+        "compute_dtype": "float16",
+        "storage_dtype": "uint8",
+        "double_quant": True,
+        "skip_modules": ["lm_head"],
+        "dtype": "float16",
+        "device_map": "cpu",
+        "max_memory": {"cpu": "3GiB"},
+        "offload_folder": Path("there"),
+    }

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 import spanwise
 from spanwise.aggregation import row_scores
-from spanwise.errors import InputError, OptionError
+from spanwise.errors import InputError, MethodError, OptionError
 from spanwise.evaluation.replay import question_of
 from spanwise.evaluation.sanity import attention as sanity_attention
+from spanwise.evaluation.sanity import layers
 from spanwise.evaluation.sanity.attention import permuted
-from spanwise.evaluation.sanity.case import NotApplicableError, chance_level
+from spanwise.evaluation.sanity.case import Case, NotApplicableError, chance_level
 from spanwise.evaluation.sanity.randomize import MOST_GROUPS, Randomizer, randomizer, stages_of
 from spanwise.evaluation.sanity.result import Sanity
 from spanwise.evaluation.sanity.sanity import CHECKS, sanity
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::spanwise.AttributionWarning")
 
 PROMPT = "The keys to the old cabinet near the window that belonged to my sister"
 TARGET = " are on the table."
-FEW = {"integrated_gradients": {"n_steps": 12}}
+FEW = {"integrated_gradients": {"n_steps": 6}}
 
 
 def attributed(lm: spanwise.LanguageModel, method: str = "feature_ablation", **asked: Any) -> spanwise.Attribution:
@@ -53,6 +54,16 @@ def checked(lm: spanwise.LanguageModel, result: spanwise.Attribution, *checks: s
 @pytest.fixture(scope="module")
 def tiny() -> spanwise.LanguageModel:
     return spanwise.load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def ablated(tiny: spanwise.LanguageModel) -> spanwise.Attribution:
+    return attributed(tiny)
+
+
+@pytest.fixture(autouse=True)
+def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sanity_attention, "PERMUTATIONS", 5)
 
 
 def small(architecture: str) -> spanwise.LanguageModel:
@@ -91,6 +102,7 @@ def test_methods_that_see_the_model_pass(tiny: spanwise.LanguageModel, method: s
     check = checked(tiny, attributed(tiny, method), "model_randomization", seeds=5)["model_randomization"]
     assert check.status == "pass", check.summary
     assert check.figures["correlation_kept"] <= check.figures["chance_level"]
+    assert "no more than chance over 20 scores and 5 models" in check.summary
     kinds = [line["randomization"] for line in check.details]
     # output, four blocks and the embeddings; the first step of both kinds is the same, and four more whole models
     assert kinds == ["cascading"] * 6 + ["independent"] * 5 + [f"whole model, draw {i}" for i in range(1, 5)]
@@ -120,8 +132,8 @@ def test_a_method_that_ignores_the_model_fails(tiny: spanwise.LanguageModel, mon
     assert "learned nothing" in check.summary
 
 
-def test_scores_that_are_all_the_same_fail(tiny: spanwise.LanguageModel) -> None:
-    result = attributed(tiny)
+def test_scores_that_are_all_the_same_fail(tiny: spanwise.LanguageModel, ablated: spanwise.Attribution) -> None:
+    result = ablated
     flat = dataclasses.replace(result, scores=torch.where(result.scores.isnan(), torch.nan, 1.0))
     found = checked(tiny, flat)
     assert found.statuses["model_randomization"] == "fail" and found.statuses["repeat"] == "fail"
@@ -131,8 +143,10 @@ def test_scores_that_are_all_the_same_fail(tiny: spanwise.LanguageModel) -> None
 # The figures
 
 
-def test_figures_against_scipy(tiny: spanwise.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = attributed(tiny)
+def test_figures_against_scipy(
+    tiny: spanwise.LanguageModel, ablated: spanwise.Attribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = ablated
     answers: list[Tensor] = []
     answer = Question.answer
 
@@ -177,11 +191,54 @@ def test_the_chance_level() -> None:
     assert chance_level(long, either=True) > chance_level(long)
 
 
-def test_too_few_scores_for_a_rank_correlation(tiny: spanwise.LanguageModel) -> None:
-    result = attributed(tiny, source=["keys", "cabinet"], features="word")
-    assert int((~result.scores.isnan()).sum()) == 2
-    check = checked(tiny, result, "model_randomization", "baseline_sensitivity", top_k=1)["baseline_sensitivity"]
-    assert check.status == "not applicable" and "2 scores have so few orders" in check.summary
+WORDS = ["keys", "old", "cabinet", "window", "belonged"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_too_few_scores_for_a_rank_correlation(tiny: spanwise.LanguageModel, count: int) -> None:
+    result = attributed(tiny, source=WORDS[:count], features="word")
+    assert int((~result.scores.isnan()).sum()) == count
+    found = checked(tiny, result, "model_randomization", "baseline_sensitivity")
+    assert found.top_k == max(count // 2, 1)  # nobody asked for 5 of them
+    reasons = {1: "one feature has no order", 2: "2 scores have", 4: "4 scores have too few orders"}
+    for check in found.checks[: 2 if count < 4 else 1]:
+        assert (check.status == "not applicable") == (count < 5), check
+        assert reasons.get(count, "On 3 wholly random models") in check.summary
+
+
+def test_one_feature_has_no_other_seed(tiny: spanwise.LanguageModel) -> None:
+    result = attributed(tiny, "gradient_shap", source=WORDS[:1], features="word", method_options={"n_samples": 2})
+    check = checked(tiny, result, "seed_stability")["seed_stability"]
+    assert (check.status, check.summary) == ("not applicable", "one feature has no order.")
+
+
+def test_the_verdict_on_random_models(
+    tiny: spanwise.LanguageModel, ablated: spanwise.Attribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert layers._status(0.74, 0.75) == layers._status(layers.KEPT, 0.2) == "fail"
+    assert (layers._status(0.69, 0.2), layers._status(0.2, 0.2)) == ("warn", "pass")
+    monkeypatch.setattr(Case, "chance_level", lambda self, draws, either: 0.75)
+    check = checked(tiny, ablated, "model_randomization")["model_randomization"]
+    assert check.status == "not applicable" and "random orders reach a correlation of 0.75" in check.summary
+
+
+def test_chance_is_that_of_the_models_that_gave_scores(
+    tiny: spanwise.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = attributed(tiny, source=WORDS, features="word")
+    answer, calls = Question.answer, []
+
+    def seldom(self: Question) -> Answer:
+        calls.append(1)
+        if len(calls) == 13:  # of 1 repetition, 6 + 5 layers and 2 more whole models
+            raise MethodError("nothing here.")
+        return answer(self)
+
+    monkeypatch.setattr(Question, "answer", seldom)
+    figures = checked(tiny, result, "model_randomization")["model_randomization"].figures
+    own = result.scores[~result.scores.isnan()]
+    assert len(calls) == 14 and figures["random_models"] == 2
+    assert figures["chance_level"] == chance_level(own, 2, either=True) > chance_level(own, 3, either=True)
 
 
 # The model stays as it is, and all of it is drawn again
@@ -235,9 +292,9 @@ def test_deep_models_are_drawn_in_groups() -> None:
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_quantized_models(quantization: str) -> None:
     lm = spanwise.load_model("tiny", quantization=quantization)
-    result = attributed(lm)
+    result = attributed(lm, source="the old cabinet near the window")
     before = fingerprint(lm.model)
-    found = checked(lm, result, "repeat", "model_randomization")
+    found = checked(lm, result, "repeat", "model_randomization", seeds=2)
     check = found["model_randomization"]
     assert found.statuses["repeat"] == "pass" and check.status == "pass", check.summary
     assert f"Codes and scales of {quantization} layers were shuffled." in check.summary
@@ -276,8 +333,9 @@ def test_how_weights_are_drawn(quantization: str | None, details: dict[str, Any]
 
 
 @needs_quantization
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("quantization", [None, "nf4", "int8"])
+@pytest.mark.parametrize(
+    ("quantization", "error"), [(None, KeyboardInterrupt), ("nf4", RuntimeError), ("int8", KeyboardInterrupt)]
+)
 def test_the_model_is_back_after_an_error(
     quantization: str | None, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +359,7 @@ def test_the_model_is_back_after_an_error(
 
 def test_a_second_interrupt_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = spanwise.load_model("tiny")
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     before, handler = fingerprint(lm.model), signal.getsignal(signal.SIGINT)
     put_back = Randomizer.put_back
 
@@ -314,6 +373,7 @@ def test_a_second_interrupt_waits(monkeypatch: pytest.MonkeyPatch) -> None:
             drawing.draw(stage)
         assert fingerprint(lm.model) != before
     assert fingerprint(lm.model) == before and signal.getsignal(signal.SIGINT) is handler
+    signal.signal(signal.SIGINT, outside)
 
 
 def test_offloaded_weights_are_left_out_and_said(tmp_path: Path) -> None:
@@ -329,8 +389,8 @@ def test_offloaded_weights_are_left_out_and_said(tmp_path: Path) -> None:
 # The other checks
 
 
-def test_repeat_notices_other_scores(tiny: spanwise.LanguageModel) -> None:
-    result = attributed(tiny)
+def test_repeat_notices_other_scores(tiny: spanwise.LanguageModel, ablated: spanwise.Attribution) -> None:
+    result = ablated
     assert checked(tiny, result, "repeat").statuses["repeat"] == "pass"
     other = dataclasses.replace(result, scores=result.scores * 1.1)
     check = checked(tiny, other, "repeat")["repeat"]
@@ -364,8 +424,41 @@ def test_baseline_sensitivity(tiny: spanwise.LanguageModel) -> None:
     assert (check.status == "fail") == (min(values) <= check.figures["chance_level"])
 
 
-def test_baselines_of_ones_own(tiny: spanwise.LanguageModel) -> None:
-    result = attributed(tiny)
+@pytest.mark.parametrize(("rho", "status"), [(0.1, "fail"), (0.42, "warn"), (0.9, "pass")])
+def test_what_is_said_of_another_baseline(
+    tiny: spanwise.LanguageModel,
+    ablated: spanwise.Attribution,
+    monkeypatch: pytest.MonkeyPatch,
+    rho: float,
+    status: str,
+) -> None:
+    """A correlation that random orders reach too is no proof of another order; a low one is another order."""
+    monkeypatch.setattr(Case, "chance_level", lambda self: 0.58)
+    agreement = Case.agreement
+    monkeypatch.setattr(Case, "agreement", lambda *given: agreement(*given) | {"spearman": rho})
+    check = checked(tiny, ablated, "baseline_sensitivity", baselines=["unk", "zero"])["baseline_sensitivity"]
+    assert check.status == status and "mean nothing" not in check.summary
+    told = {
+        "fail": "From 'zero' (rho 0.10) the order is another one (below 0.3).",
+        "warn": "From 'zero' (rho 0.42) the order cannot be told from a random one.",
+        "pass": "From each of them the order is closer to the result's than that.",
+    }
+    assert [name for name, sentence in told.items() if sentence in check.summary] == [status]
+
+
+@pytest.mark.parametrize("own", ["unk", "token:<unk>"])
+def test_ones_own_baseline_by_another_name_is_no_other(tiny: spanwise.LanguageModel, own: str) -> None:
+    other = {"unk": "token:<unk>", "token:<unk>": "unk"}[own]
+    result = attributed(tiny, baseline=own)
+    check = checked(tiny, result, "baseline_sensitivity", baselines=[other, "pad", "pad"])["baseline_sensitivity"]
+    assert [line["baseline"] for line in check.details] == ["pad"] and check.figures["baselines"] == 1
+    assert f"Left out: {other} is the same as {own}." in check.summary
+    check = checked(tiny, result, "baseline_sensitivity", baselines=[other, own])["baseline_sensitivity"]
+    assert check.status == "not applicable" and "no baseline is left to compare with" in check.summary
+
+
+def test_baselines_of_ones_own(tiny: spanwise.LanguageModel, ablated: spanwise.Attribution) -> None:
+    result = ablated
     asked = {"baselines": ["mask", "unk", "token:<unk>"]}
     check = checked(tiny, result, "baseline_sensitivity", **asked)["baseline_sensitivity"]
     assert [line["baseline"] for line in check.details] == ["mask", "unk"]
@@ -394,6 +487,10 @@ def test_seed_stability(tiny: spanwise.LanguageModel) -> None:
     tops = {int(each.abs().argmax()) for each in others}
     assert check.figures["top_tokens"] == len(tops)
     assert (check.status == "pass") == (len(tops) == 1 and min(pairs) > check.figures["chance_level"])
+    assert check.figures["of"] == 5
+    whole = checked(tiny, result, "seed_stability", top_k=20)["seed_stability"]  # the last has no next one
+    assert len(whole.details) == 20 and whole.figures["of"] == 19 and "of the 19 strongest" in whole.summary
+    assert [line["gap_to_next"] is None for line in whole.details] == [False] * 19 + [True]
     stacked = torch.stack(others).double()
     first = int(stacked.mean(0).abs().argmax())
     assert check.details[0]["std"] == pytest.approx(float(stacked.std(0)[first]), rel=1e-4)
@@ -446,7 +543,7 @@ def test_contrasts_rows_and_methods_that_are_not_linear(tiny: spanwise.LanguageM
     matrix = attributed(tiny, "saliency", span=None, rows="token")  # lengths of gradients do not add up
     assert checked(tiny, matrix, "repeat").statuses["repeat"] == "pass"
     assert checked(tiny, matrix, "repeat").span == TARGET
-    one = checked(tiny, matrix, "repeat", "model_randomization", row=2)
+    one = checked(tiny, matrix, "repeat", row=2)
     assert one.statuses["repeat"] == "pass" and one.span == " the"
     linear = attributed(tiny, "input_x_gradient", span=None, rows="token", prefix="attributed")
     found = checked(tiny, linear, "repeat")
@@ -474,8 +571,10 @@ def test_permuted_weights_are_the_same_numbers() -> None:
     assert int(counts.min()) > 60  # the largest weight comes to all six places, 100 times each on average
 
 
-@pytest.mark.parametrize("method", ["attention", "attention_rollout"])
-@pytest.mark.parametrize("architecture", ["qwen2", "gpt2", "t5", "bart"])
+@pytest.mark.parametrize(
+    ("architecture", "method"),
+    [("qwen2", "attention"), ("gpt2", "attention_rollout"), ("t5", "attention"), ("bart", "attention_rollout")],
+)
 def test_attention_counterfactual(architecture: str, method: str) -> None:
     lm = small(architecture)
     result = attributed(lm, method)
@@ -580,9 +679,11 @@ def test_every_check_that_does_not_apply_says_why(tiny: spanwise.LanguageModel) 
             assert (check.figures == {}) == (check.status == "not applicable")
 
 
-def test_exports(tiny: spanwise.LanguageModel, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exports(
+    tiny: spanwise.LanguageModel, ablated: spanwise.Attribution, capsys: pytest.CaptureFixture[str]
+) -> None:
     pandas = pytest.importorskip("pandas", reason="needs the dataframe extra")
-    found = checked(tiny, attributed(tiny))
+    found = checked(tiny, ablated)
     assert tuple(found.statuses) == tuple(CHECKS)
     read = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert read["method"] == "feature_ablation" and read["span"] == " are" and len(read["checks"]) == len(CHECKS)
@@ -611,20 +712,54 @@ REFUSED = [
     ({"top_k": 99}, "top_k=99 was asked, but only 20 source tokens have scores"),
     ({"baselines": ["unk"]}, "baselines needs at least two names to compare, not ['unk']"),
     ({"baselines": "unk"}, "baselines is a list of names, not 'unk'"),
-    ({"row": 5}, "row 5 was asked, but there are 1 rows"),
+    ({"row": 5}, "row 5 was asked, but scores has the rows 0 to 0"),
+    ({"progress": "x"}, "progress is None, True or False, not 'x'"),
+    ({"seeds": "x"}, "seeds must be an integer of at least 2, not 'x'"),
+    ({"seeds": 2**32 + 1}, "from the result's seed 0 on fewer are left"),
+    ({"batch_size": 0}, "batch_size (unless 'auto') must be an integer of at least 1, not 0"),
+    ({"batch_size": "many"}, "batch_size (unless 'auto') must be an integer of at least 1, not 'many'"),
 ]
 
 
 @pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(("asked", "message"), REFUSED, ids=[message for _, message in REFUSED])
-def test_refusals(tiny: spanwise.LanguageModel, asked: dict[str, Any], message: str) -> None:
+def test_refusals(
+    tiny: spanwise.LanguageModel, ablated: spanwise.Attribution, asked: dict[str, Any], message: str
+) -> None:
     with pytest.raises(OptionError) as caught:
-        sanity(tiny, attributed(tiny), progress=False, **asked)
+        sanity(tiny, ablated, **{"progress": False, **asked})
     assert message in str(caught.value)
 
 
-def test_a_result_of_another_model(tiny: spanwise.LanguageModel) -> None:
-    result = attributed(tiny)
+@pytest.mark.parametrize(("rows", "row"), [("span", None), ("token", None), ("token", 1)])
+def test_a_feature_without_a_score_is_refused(tiny: spanwise.LanguageModel, rows: str, row: int | None) -> None:
+    result = attributed(tiny, span="are on", rows=rows)
+    scores = result.scores.clone()
+    scores[row or 0, int((~scores[0].isnan()).nonzero()[3])] = torch.nan
+    with pytest.raises(InputError, match="1 of 20 features have no score in this row"):
+        checked(tiny, dataclasses.replace(result, scores=scores), "repeat", row=row)
+    if row is not None:  # another row is whole
+        assert checked(tiny, dataclasses.replace(result, scores=scores), "repeat", row=0).statuses["repeat"] == "pass"
+
+
+def test_the_batch_size_reaches_the_question(
+    tiny: spanwise.LanguageModel, ablated: spanwise.Attribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, sizes, answer = ablated, [], Question.answer
+
+    def watched(self: Question) -> Answer:
+        found = answer(self)
+        sizes.append((found.batches.size, found.batches.fixed))
+        return found
+
+    monkeypatch.setattr(Question, "answer", watched)
+    assert checked(tiny, result, "repeat", batch_size=3).statuses["repeat"] == "pass"
+    checked(tiny, result, "repeat")
+    assert sizes[0] == (3, True) and not sizes[1][1]
+
+
+def test_a_result_of_another_model(tiny: spanwise.LanguageModel, ablated: spanwise.Attribution) -> None:
+    result = ablated
     with pytest.raises(InputError, match="the result is of another model"):
         checked(small("qwen2"), result)
     other = spanwise.load_model("tiny")
@@ -633,18 +768,21 @@ def test_a_result_of_another_model(tiny: spanwise.LanguageModel) -> None:
         checked(other, result)
 
 
-def test_no_weights_to_draw(tiny: spanwise.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spanwise.evaluation.sanity import layers
+def test_no_weights_to_draw(
+    tiny: spanwise.LanguageModel, ablated: spanwise.Attribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from spanwise.evaluation.sanity.randomize import Stages
 
     monkeypatch.setattr(layers, "stages_of", lambda lm: Stages((), False, ("all of it",)))
-    check = checked(tiny, attributed(tiny), "model_randomization")["model_randomization"]
+    check = checked(tiny, ablated, "model_randomization")["model_randomization"]
     assert check.status == "not applicable" and "can be drawn again: all of it" in check.summary
     assert issubclass(NotApplicableError, Exception)
 
 
 @pytest.mark.usefixtures("unchecked_types")
-def test_the_command(tiny: spanwise.LanguageModel, tmp_path: Path) -> None:
+def test_the_command(
+    tiny: spanwise.LanguageModel, ablated: spanwise.Attribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import typer
     from typer.testing import CliRunner
 
@@ -653,7 +791,7 @@ def test_the_command(tiny: spanwise.LanguageModel, tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(command)
     path = tmp_path / "result.safetensors"
-    attributed(tiny).save(path)
+    ablated.save(path)
     asked = [str(path), "--model", "tiny", "--check", "repeat", "--check", "baseline_sensitivity"]
     done = CliRunner().invoke(app, [*asked, "--baseline", "unk", "--baseline", "pad", "--json"])
     assert done.exit_code == 0
@@ -662,5 +800,33 @@ def test_the_command(tiny: spanwise.LanguageModel, tmp_path: Path) -> None:
     assert [line["baseline"] for line in read["checks"][1]["details"]] == ["unk", "pad"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0 and "baseline sensitivity" in done.stdout
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(spanwise, "load_model", lambda name, **options: given.update(options) or tiny)
+    loading = [
+        "--compute-dtype",
+        "float16",
+        "--storage-dtype",
+        "bfloat16",
+        "--double-quant",
+        "--skip-module",
+        "lm_head",
+    ]
+    loading += ["--quantization", "nf4", "--dtype", "float32", "--device-map", "cpu", "--max-memory", "cpu=1GiB"]
+    small_batch = ["--batch-size", "2", "--offload-folder", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, [str(path), "--check", "repeat", *loading, *small_batch])
+    assert json.loads(done.stdout)["top_k"] == 5
+    assert given == {
+        "quantization": "nf4",
+        "compute_dtype": "float16",
+        "storage_dtype": "bfloat16",
+        "double_quant": True,
+        "skip_modules": ["lm_head"],
+        "dtype": "float32",
+        "device_map": "cpu",
+        "max_memory": {"cpu": "1GiB"},
+        "offload_folder": tmp_path,
+    }
+    done = CliRunner().invoke(app, [str(path), "--batch-size", "0"])
+    assert isinstance(done.exception, OptionError) and "batch_size" in str(done.exception)
     done = CliRunner().invoke(app, [*asked, "--seeds", "1"])
     assert isinstance(done.exception, OptionError) and "seeds must be" in str(done.exception)

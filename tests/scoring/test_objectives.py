@@ -176,3 +176,11 @@ BAD = [
 def test_bad_input(lm: spanwise.LanguageModel, make: object, asked: dict, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         spanwise.attribute(lm, PROMPT, TARGET, method="feature_ablation", objective=make(), **asked)
+
+
+def test_a_function_may_not_take_a_built_in_name(lm: spanwise.LanguageModel) -> None:
+    def log_prob(outputs, context):  # type: ignore[no-untyped-def]
+        return outputs.logits[..., 0]
+
+    with pytest.raises(spanwise.AttributionError, match="called 'log_prob', as a built-in objective is"):
+        spanwise.attribute(lm, "The keys", " are", objective=log_prob, method="saliency")

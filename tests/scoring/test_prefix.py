@@ -120,6 +120,19 @@ def test_a_cache_of_another_kind_is_left_alone(lm: spanwise.LanguageModel, monke
     assert torch.equal(plain.scores.nan_to_num(), kept.scores.nan_to_num())
 
 
+def test_no_memory_for_the_trial_decides_nothing(lm: spanwise.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, count: int) -> None:
+        raise torch.OutOfMemoryError("simulated: out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prefix.Kept, "before", full)
+        spanwise.attribute(lm, PROMPT, TARGET, method="feature_ablation", batch_size=3)
+    assert prefix._exact[lm.model] == {}
+    plain, kept, all_read, read = both(lm, monkeypatch, method="feature_ablation", batch_size=3)
+    assert_same(plain, kept)
+    assert read < 0.9 * all_read
+
+
 def test_models_without_such_a_cache() -> None:
     pair = spanwise.LanguageModel(make_model("t5"), make_tokenizer(), name="t5")
     assert prefix.empty_cache(pair) is None

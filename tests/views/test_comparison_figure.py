@@ -71,6 +71,14 @@ def test_scores_are_parts_of_the_largest():
     assert "Did not run here: lime." in said and "3 methods on a/model, objective log_prob" in said
 
 
+def test_ticks_are_no_dashes_and_captions_stand_apart():
+    page = drawn(compared())
+    assert all(tick.tick1line.get_markersize() == 0 for tick in page.axes[0].yaxis.get_major_ticks())
+    captions = [text for text in page.texts if text.get_text().startswith("left")]
+    one, two = (text.get_window_extent().transformed(page.dpi_scale_trans.inverted()) for text in captions)
+    assert two.x0 - one.x1 > 0.5
+
+
 def test_the_matrix_is_what_was_found():
     found = compared(4, same=True)
     page = drawn(found)
@@ -97,7 +105,6 @@ def test_pages_stay_in_bounds(methods, asked):
         page = drawn(compared(methods, target=19, **asked))
     width, height = page.get_size_inches()
     assert width <= 12.0 and height <= 16.0
-    page.canvas.draw()
     for text in page.texts:
         box = text.get_window_extent().transformed(page.dpi_scale_trans.inverted())
         assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height

@@ -22,7 +22,7 @@ METRICS = {
 
 def line(removed: str, metric: str, value: float | None, **more: object) -> dict[str, object]:
     none = {"interval": None, "random": None, "random_interval": None, "random_middle": None, "frequency": None}
-    none |= {"against_random": None, "against_frequency": None, "reason": "", "results": 1}
+    none |= {"against_random": None, "against_frequency": None, "reason": "", "results": 1, "undecided": ""}
     return {"removed": removed, "metric": metric, "value": value, **none, **more}
 
 
@@ -91,9 +91,19 @@ def test_the_table() -> None:
     assert "not had: Soft-NC ([red]nothing[/red] to lose)" in lines  # never read as markup
     assert "note: [bold]a note" in lines and "61 calls, 800 sequences, 1.2 seconds" in lines
     assert "beam search (width 1)" in found and "token frequencies from the order of token ids" in " ".join(lines)
+    assert "better than all: p = 0.048" in " ".join(lines) and "only describes them" in " ".join(lines)
     several = [" ".join(each.split()) for each in printed(evaluation(results=3)).splitlines()]
+    assert "sign-flip test" in " ".join(several)
     assert several[0].startswith("3 results of saliency")
     assert several.count("NAOPC ↑ 0.83 0.60 to 0.90 0.41 0.55 better worse") == 2
+
+
+def test_what_is_of_fewer_results_says_so_and_so_does_no_verdict() -> None:
+    found = evaluation(results=3)
+    found["lines"][0] |= {"results": 2, "against_random": None, "undecided": "too few results for a verdict (3 of 6)"}
+    lines = [" ".join(each.split()) for each in printed(found, width=100).splitlines()]
+    assert "NAOPC ↑ (2 of 3) 0.83 0.60 to 0.90 0.41 0.55 - worse" in lines
+    assert "no verdict: too few results for a verdict (3 of 6)" in lines
 
 
 def test_curves_are_drawn() -> None:

@@ -93,7 +93,7 @@ def row_scores(result: Attribution, row: int | None = None) -> Float[Tensor, " s
         OptionError: There is no such row.
     """
     if row is not None and at_least("row", row, 0) >= len(result.scores):
-        raise OptionError(f"row {row} was asked, but there are {len(result.scores)} rows.")
+        raise OptionError(f"row {row} was asked, but scores has the rows 0 to {len(result.scores) - 1}.")
     if row is not None or result.rows == "span":
         return result.scores[row or 0]
     if result.spans and not result.span_scores[0].isnan().all():

@@ -235,7 +235,7 @@ def _check_together(
     """Checks what excludes each other, before the model does any work."""
     if not info.uses_baseline and baseline is not None:
         raise OptionError(f"{info.name} has no baseline, but baseline={baseline!r} was given.")
-    if not info.unit.startswith("objective") and objective != "log_prob":
+    if not info.reads_objective and objective != "log_prob":
         raise OptionError(f"no objective changes what {info.name} reads, but objective={objective!r} was given.")
     if isinstance(objective, Contrast) and engine == "inseq" and (not info.linear or engine in info.unsigned_on):
         raise MethodError(f"{info.name} on Inseq has no contrast: its scores are not linear in the objective.")

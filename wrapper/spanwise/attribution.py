@@ -183,7 +183,7 @@ class Attribution:
         self,
         path: str | os.PathLike[str],
         *,
-        others: "Sequence[Attribution]" = (),
+        others: "Attribution | Sequence[Attribution]" = (),
         checks: Mapping[str, Any] | None = None,
         title: str | None = None,
     ) -> None:
@@ -204,7 +204,8 @@ class Attribution:
         from spanwise.views.report import report
 
         linear = {name: info.linear for name, info in METHODS.items()}
-        report([self, *others], path, linear=linear, checks=checks, title=title)
+        several = [others] if isinstance(others, Attribution) else others
+        report([self, *several], path, linear=linear, checks=checks, title=title)
 
     def _repr_html_(self) -> str:
         """Returns the compact view of the report, for notebooks."""

@@ -108,6 +108,11 @@ class MethodInfo:
         """Whether `baseline=` means something to it."""
         return bool(self.baselines)
 
+    @property
+    def reads_objective(self) -> bool:
+        """Whether `objective=` means something to it."""
+        return self.unit.startswith("objective")
+
     def work_in_all(self, engine: str, features: int, rows: int, options: Mapping[str, Any]) -> tuple[int, int]:
         """Returns forwards and backwards of a whole `attribute`, at most.
 

@@ -121,6 +121,8 @@ def attribute(
         if path is not None:
             check_format(path, kind)
     wide = check_width(None if width is None else number(width))
+    if width is not None and not (plot or bars or strip):
+        raise OptionError("--width is of a figure, but none was asked for: --plot, --bars or --strip FILE.")
     if report is not None:
         check_path(report)
     if save is not None:

@@ -67,6 +67,7 @@ def checklist(
     ] = None,
     prefix: Prefix = "fixed",
     frozen: Frozen = "special",
+    strict_boundary: Annotated[bool, typer.Option(help="Refuse a token that straddles prompt and target.")] = False,
     option: Annotated[
         list[str] | None,
         typer.Option(help="A method's own: --option integrated_gradients.n_steps=100. May be repeated."),
@@ -83,8 +84,11 @@ def checklist(
     offload_folder: OffloadFolder = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of a target that is generated, in tokens.")] = 25,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
+    checkpointing: Annotated[
+        bool, typer.Option(help="Keep one block's activations instead of all: less memory, a third more time.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="For methods that sample, and of the random orders.")] = 0,
-    quick: Annotated[bool, typer.Option(help="Fewer random rankings, models and seeds.")] = False,
+    quick: Annotated[bool, typer.Option(help="Coarser curves, fewer random models and seeds.")] = False,
     output: Annotated[
         Path | None, typer.Option(help="Write the table: .md, or .json with everything behind it.")
     ] = None,
@@ -136,9 +140,11 @@ def checklist(
             baseline=baseline,
             prefix=prefix,  # type: ignore[arg-type] # checked by attribute
             frozen=frozen,  # type: ignore[arg-type]
+            strict_boundary=strict_boundary,
             method_options=own,
             generation_options={"max_new_tokens": max_new_tokens} if wanted is None else None,
             batch_size=number(batch_size),
+            checkpointing=checkpointing,
             n_permutations=permutations,
             seed=seed,
             progress=progress,

@@ -1,23 +1,31 @@
 """`spanwise evaluate`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spanwise.cli.common import (
+    ComputeDtype,
     Debug,
     DeviceMap,
+    DoubleQuant,
     Dtype,
     Json,
+    MaxMemory,
     ModelName,
     Occurrence,
+    OffloadFolder,
     Prompt,
     PromptFile,
     Quantization,
+    SkipModules,
     Spans,
+    StorageDtype,
     TargetFile,
+    memory_of,
     number,
     quiet,
     text_of,
@@ -41,8 +49,11 @@ def evaluate(
     span: Spans = None,
     occurrence: Occurrence = None,
     method: Annotated[
-        str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
-    ] = "integrated_gradients",
+        str | None,
+        typer.Option(
+            help="See `spanwise methods`; default: integrated_gradients.", autocompletion=lambda: list(METHODS)
+        ),
+    ] = None,
     row: Annotated[int | None, typer.Option(help="Row of the scores; default: the first span.")] = None,
     removed: Annotated[
         list[str] | None,
@@ -50,10 +61,16 @@ def evaluate(
     ] = None,
     k: Annotated[int | None, typer.Option(help="Features that the top-k figure removes; default: 5.")] = None,
     steps: Annotated[int, typer.Option(help="Blocks of a curve at most.")] = 10,
-    n_random: Annotated[int, typer.Option(help="Random rankings, an even number.")] = 20,
+    n_random: Annotated[int, typer.Option(help="Random rankings, an even number; a verdict needs 20.")] = 20,
     quantization: Quantization = None,
+    compute_dtype: ComputeDtype = None,
+    storage_dtype: StorageDtype = None,
+    double_quant: DoubleQuant = False,
+    skip_modules: SkipModules = None,
     dtype: Dtype = None,
     device_map: DeviceMap = None,
+    max_memory: MaxMemory = None,
+    offload_folder: OffloadFolder = None,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the random rankings, and of methods that sample.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write the curves: .png, .svg or .pdf.")] = None,
@@ -74,16 +91,41 @@ def evaluate(
     if plot is not None:
         check_format(plot)
     asked: dict[str, Any] = {
-        "span": span or None,
-        "occurrence": number(occurrence) if occurrence is not None else None,
+        "--target": target,
+        "--target-file": target_file,
+        "--span": span or None,
+        "--occurrence": occurrence,
+        "--method": method,
     }
+    saved = _saved(results, {"--prompt": prompt, "--prompt-file": prompt_file}, asked)
     text, wanted = text_of("prompt", prompt, prompt_file), text_of("target", target, target_file)
-    saved = _saved(results, text)
     with quiet(as_json):
-        lm = spanwise.load_model(model, quantization=quantization, dtype=dtype, device_map=device_map)
+        lm = spanwise.load_model(
+            model,
+            quantization=quantization,
+            compute_dtype=compute_dtype,
+            storage_dtype=storage_dtype,
+            double_quant=double_quant,
+            skip_modules=skip_modules or (),
+            dtype=dtype,
+            device_map=device_map,
+            max_memory=memory_of(max_memory),
+            offload_folder=offload_folder,
+        )
         if saved is None:
-            shared: dict[str, Any] = {"batch_size": number(batch_size), "seed": seed, "progress": progress}
-            saved = [spanwise.attribute(lm, text, wanted, method=method, **asked, **shared)]
+            saved = [
+                spanwise.attribute(
+                    lm,
+                    text,
+                    wanted,
+                    span=span or None,
+                    occurrence=number(occurrence) if occurrence is not None else None,
+                    method=method or "integrated_gradients",
+                    batch_size=number(batch_size),
+                    seed=seed,
+                    progress=progress,
+                )
+            ]
         found = evaluated(
             lm,
             saved,
@@ -106,16 +148,28 @@ def evaluate(
         typer.echo(f"wrote {plot}")
 
 
-def _saved(paths: list[Path] | None, prompt: str | None) -> "list[Attribution] | None":
+def _saved(
+    paths: list[Path] | None, prompts: Mapping[str, Any], asked: Mapping[str, Any]
+) -> "list[Attribution] | None":
     """Returns the saved results, or None where a prompt is to be attributed.
 
+    Args:
+        paths: Of results.
+        prompts: What gives a prompt, by the option's name.
+        asked: Options that only the attribution of a prompt uses, by name.
+
     Raises:
-        OptionError: Both were given, or neither.
+        OptionError: Both were given, or neither; or an option without a use.
         FileError: One cannot be read.
     """
     from spanwise.attribution import Attribution
 
-    if bool(paths) == (prompt is not None):
+    if bool(paths) == any(given is not None for given in prompts.values()):
         found = "both were" if paths else "neither was"
         raise OptionError(f"a saved result (RESULT.safetensors) or a prompt (--prompt TEXT) is needed; {found} given.")
+    useless = [name for name, given in asked.items() if given is not None]
+    if paths and useless:
+        raise OptionError(
+            f"{', '.join(useless)} was given beside a saved result, which has its own: only with --prompt it has a use."
+        )
     return [Attribution.load(path) for path in paths] if paths else None

@@ -10,13 +10,17 @@ from spanwise.cli.common import (
     ComputeDtype,
     Debug,
     DeviceMap,
+    DoubleQuant,
     Dtype,
     Json,
     MaxMemory,
     ModelName,
     OffloadFolder,
     Quantization,
+    SkipModules,
+    StorageDtype,
     memory_of,
+    number,
     quiet,
 )
 
@@ -37,9 +41,18 @@ def sanity(
         typer.Option(help="To compare, at least two. Default: unk, pad, zero, mean and token:. as the tokenizer has."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Random models, and seeds of a method that samples.")] = 5,
-    top_k: Annotated[int, typer.Option(help="How many of the strongest source tokens are compared.")] = 5,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            help="How many of the strongest source tokens are compared; default: 5, or half of fewer than 10."
+        ),
+    ] = None,
+    batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
     quantization: Quantization = None,
     compute_dtype: ComputeDtype = None,
+    storage_dtype: StorageDtype = None,
+    double_quant: DoubleQuant = False,
+    skip_modules: SkipModules = None,
     dtype: Dtype = None,
     device_map: DeviceMap = None,
     max_memory: MaxMemory = None,
@@ -62,6 +75,9 @@ def sanity(
             model,
             quantization=quantization,
             compute_dtype=compute_dtype,
+            storage_dtype=storage_dtype,
+            double_quant=double_quant,
+            skip_modules=skip_modules or (),
             dtype=dtype,
             device_map=device_map,
             max_memory=memory_of(max_memory),
@@ -75,6 +91,7 @@ def sanity(
             seeds=seeds,
             checks=check or None,
             top_k=top_k,
+            batch_size=number(batch_size),
             progress=progress,
         )
     if as_json:

@@ -95,7 +95,7 @@ def check_model(lm: LanguageModel, result: Attribution) -> None:
         ours = ", ".join(f"{name} {facts[name]!r}" for name in different)
         raise InputError(
             f"the result is of another model: it has {theirs}; the model given has {ours}. Give the model that made "
-            "it (LanguageModel(..., name=...) where only the name differs)."
+            "it (LanguageModel(..., name=...) where only the name differs; the same quantization and types)."
         )
 
 
@@ -161,7 +161,10 @@ def _objective(result: Attribution, given: "Objective | Contrast | Value | None"
     name = result.provenance.objective
     if given is None:
         if name not in OBJECTIVES:
-            raise OptionError(f"the result's objective is {name}, which its name does not make again: pass objective=.")
+            raise OptionError(
+                f"the result's objective is {name}, of which a result keeps the name only: pass the same one again as "
+                "objective=."
+            )
         return OBJECTIVES[name]
     found = given if isinstance(given, Contrast) else find_objective(given)
     if found.name != name:

@@ -100,6 +100,8 @@ def kept_in(
             outputs, _ = forward(lm, ids[:, first:], count, past=kept.before(first))
             difference = (values(outputs) - expected).abs().max()
             tried[kind] = bool(difference <= _TOLERANCE * _unit(lm) * (1 + expected.abs().max()))
+        except torch.OutOfMemoryError:  # says nothing of the cache: tried again another time
+            return None
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # a cache of the model's own kind
             tried[kind] = False
     return kept if tried[kind] else None

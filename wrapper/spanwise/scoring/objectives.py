@@ -170,6 +170,11 @@ def find_objective(asked: "str | Objective | Value") -> Objective:
 
 def _from_function(function: Value) -> Objective:
     name = getattr(function, "__name__", type(function).__name__)
+    if name in OBJECTIVES:
+        raise OptionError(
+            f"the function given as objective is called {name!r}, as a built-in objective is, so that no result could "
+            "tell them apart: give it another name."
+        )
 
     def value(outputs: Any, context: Context) -> Tensor:
         found = function(outputs, context)

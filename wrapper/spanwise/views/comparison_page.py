@@ -37,7 +37,7 @@ from spanwise.views.page import (
     write,
 )
 
-FOOTER = 0.62  # inches: the color bars
+FOOTER = 0.76  # inches: the color bars, two lines below each
 ROW, CELL = 0.24, 0.42  # inches: a method over tokens, a pair of methods
 MATRIX, LEAST_MATRIX, BEFORE_MATRIX = 3.4, 1.7, 0.45  # inches: the widest, the room for its heading, and left of it
 NARROWEST = 8.0  # inches: the color bars beside each other
@@ -91,6 +91,7 @@ def draw(results: Mapping[str, Attribution], found: Mapping[str, Any], title: st
         for axes, (scores, heading, window) in zip(page.axes, plan.panels, strict=True):
             _panel(axes, plan, scores[:, window.start : window.stop], signed)
             panels.mark_columns(axes, window, plan.names, first, capacity)
+            axes.tick_params(axis="y", length=0)  # beside a name a tick looks like a dash
             panels.head(axes, heading)
         _matrix(page, plan, found)
         _footer(page, plan, signed)
@@ -235,7 +236,7 @@ def _footer(page: Page, plan: Plan, signed: Sequence[bool]) -> None:
     width, height = page.figure.get_size_inches()
     x, base, length = MARGIN, page.footer - 0.22, 2.0
     told = {
-        True: "left: score / the method's largest absolute score; right: Spearman",
+        True: "left: score / the method's largest absolute score\nright: Spearman",
         False: "left, no sign: score / the method's largest",
     }
     for kind in (True, False):
@@ -247,6 +248,6 @@ def _footer(page: Page, plan: Plan, signed: Sequence[bool]) -> None:
         bar.ax.tick_params(labelsize=SMALL, length=2, pad=1, width=0.5)
         bar.set_ticks([-1, 0, 1] if kind else [0, 1])
         write(page.figure, x, base - 0.21, told[kind], size=SMALL, va="top")
-        x += max(length, text_width([told[kind]], SMALL)) + 0.4
+        x += max(length, text_width(told[kind].splitlines(), SMALL)) + 0.6
     if any(bool(scores[:, window.start : window.stop].isnan().any()) for scores, _, window in plan.panels):
         frozen_swatch(page, x)

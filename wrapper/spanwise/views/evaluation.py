@@ -72,6 +72,8 @@ def _table(found: Plain, removed: str) -> Table:
             continue
         metric = found["metrics"][line["metric"]]
         name = metric["title"] + (" ↑" if metric["better"] == "higher" else " ↓")
+        if line["results"] < found["results"]:
+            name += f" ({line['results']} of {found['results']})"
         if line["value"] is None:
             missing.setdefault(line["reason"], []).append(metric["title"])
             continue
@@ -107,11 +109,25 @@ def _below(found: Plain) -> list[str]:
     bounds = " or ".join(parts[name] for name in ("exact", "beam") if name in searched)
     told = [
         "↑ higher is better, ↓ lower is better; same: no different from the baseline",
+        _level(found),
         f"bounds of the AOPC: {bounds}; curves of at most {len(first['share']) - 1} blocks; k = "
         f"{_span(found['k'])}; {found['n_random']} random rankings; token frequencies from {found['frequency_source']}",
     ]
     told += [f"note: {note}" for note in found["notes"]]
     return [*told, f"{found['calls']} calls, {found['sequences']} sequences, {found['seconds']:.2g} seconds"]
+
+
+def _level(found: Plain) -> str:
+    """Returns what "better" and "worse" mean, or why there is no verdict."""
+    if told := next((line["undecided"] for line in found["lines"] if line["undecided"]), ""):
+        return f"no verdict: {told}"
+    if found["results"] > 1:
+        return "better, worse: p <= .05 one-sided, sign-flip test of the paired differences; 95 %: bootstrap interval"
+    return (
+        f"better, worse than random: p <= .05 one-sided, the rank among {found['n_random']} random rankings (better "
+        f"than all: p = {1 / (found['n_random'] + 1):.2g}); than frequency: of two numbers. The middle 95 % of the "
+        "random rankings only describes them"
+    )
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -185,7 +201,7 @@ def _headline(found: Plain, removed: str) -> list[str]:
     """Returns one short line on the first figure there is under a way to remove."""
     for line in found["lines"]:
         if line["removed"] == removed and line["value"] is not None:
-            against = line["against_random"] or "no ranking, so nothing"
+            against = line["against_random"] or ("no verdict" if line["undecided"] else "no ranking, so nothing")
             return [
                 f"{visible(removed)}: {found['metrics'][line['metric']]['title']} {_short(line['value'])}, random "
                 f"{_short(line['random'])} ({against}), token frequency {_short(line['frequency'])}"

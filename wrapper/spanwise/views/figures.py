@@ -90,7 +90,8 @@ def check_format(path: str | os.PathLike[str], kind: str = "heatmap") -> None:
     forms = [*_METADATA, "tex"] if kind == "strip" else [*_METADATA]
     if isinstance(path, str | os.PathLike) and Path(path).suffix.lower().removeprefix(".") not in forms:
         allowed = ", ".join(f".{name}" for name in forms)
-        raise FileError(f"figures are written as {allowed}, not {Path(path).name!r}.")
+        latex = " (.tex is for kind='strip')" if Path(path).suffix.lower() == ".tex" else ""
+        raise FileError(f"figures are written as {allowed}, not {Path(path).name!r}{latex}.")
     check_folder(path)
 
 

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from spanwise.aggregation import row_scores
 from spanwise.attribution import Attribution
-from spanwise.errors import InputError, MethodError, NonFiniteError, OptionError
+from spanwise.errors import InputError, MethodError, NonFiniteError, OptionError, OutOfMemoryError
 from spanwise.evaluation.checklist.entries import (
     SANITY,
     THRESHOLDS,
@@ -20,7 +19,6 @@ from spanwise.evaluation.checklist.entries import (
     sanity_entry,
 )
 from spanwise.evaluation.checklist.result import Checklist, Entry
-from spanwise.evaluation.comparison.checks import choose_top_k
 from spanwise.evaluation.comparison.compare import compare
 from spanwise.evaluation.comparison.comparison import Comparison
 from spanwise.evaluation.comparison.sentences import NO_PROOF
@@ -39,9 +37,9 @@ from spanwise.text.spans import SpanLike
 
 DEFAULT_METHODS = ("integrated_gradients", "feature_ablation", "attention_rollout")
 """One of each family."""
-_QUICK_EVALUATION: Mapping[str, Any] = MappingProxyType({"n_random": 10, "steps": 5})
+_QUICK_EVALUATION: Mapping[str, Any] = MappingProxyType({"n_random": 20, "steps": 5})
 _QUICK_SEEDS, _SEEDS = 2, 5
-_CANNOT = (MethodError, NonFiniteError, OptionError, InputError)
+_CANNOT = (MethodError, NonFiniteError, OptionError, InputError, OutOfMemoryError)
 """What a check may meet with one method's result; the question itself was answered before."""
 
 
@@ -53,17 +51,21 @@ def checklist(
     *,
     quick: bool = False,
     messages: Sequence[Message] | None = None,
-    span: SpanLike | None = None,
-    occurrence: int | None = None,
+    tools: Sequence[Any] | None = None,
+    template_options: Mapping[str, Any] | None = None,
+    span: SpanLike | Sequence[SpanLike] | None = None,
+    occurrence: int | Literal["all"] | None = None,
     objective: str | Objective | Contrast | Value = "log_prob",
     features: FeaturesLike = "token",
     source: SpanLike | Sequence[SpanLike] | None = None,
     frozen: Literal["special", "none"] = "special",
     prefix: Literal["fixed", "attributed"] = "fixed",
     baseline: BaselineLike | None = None,
+    strict_boundary: bool = False,
     method_options: Mapping[str, Mapping[str, Any]] | None = None,
     generation_options: Mapping[str, Any] | None = None,
     batch_size: int | Literal["auto"] = "auto",
+    checkpointing: bool = False,
     n_permutations: int = 1000,
     seed: int = 0,
     progress: bool | None = None,
@@ -79,10 +81,11 @@ def checklist(
         prompt: What the model was given.
         target: What it wrote; None: the model generates it.
         methods: As `compare` takes them; at least two, and one of each family for the agreement.
-        quick: 10 random rankings instead of 20 and curves of 5 steps instead of 10; 2 random models and seeds instead
-            of 5.
+        quick: Curves of 5 steps instead of 10; 2 random models and seeds instead of 5.
         messages: Instead of `prompt`.
-        span: The part of the target to explain; None: all of it.
+        tools: With messages.
+        template_options: With messages.
+        span: The part of the target to explain, only one; None: all of it.
         occurrence: For a span found several times: which one.
         objective: As `compare` takes it, like all that follows.
         features: What is scored as one.
@@ -90,15 +93,17 @@ def checklist(
         frozen: "special" or "none".
         prefix: "fixed" or "attributed".
         baseline: For the methods that have one.
+        strict_boundary: Refuse a token that would straddle prompt and target.
         method_options: For each method its own.
         generation_options: For a target that is generated.
         batch_size: Sequences a forward, or "auto".
+        checkpointing: Less memory for gradient methods.
         n_permutations: Orders that an agreement is compared with.
         seed: Of everything random.
         progress: None: bars on a terminal after two seconds; True: always; False: never.
 
     Raises:
-        OptionError: See `compare`.
+        OptionError: More than one span, or as in `compare`.
         MethodError: Fewer than two of the methods can run here.
         DependencyError: SciPy is not installed.
         AttributionError: What `attribute` raises about the question that all methods are asked.
@@ -112,8 +117,6 @@ def checklist(
         'not applicable'
     """
     start = time.perf_counter()
-    if isinstance(span, Sequence) and not isinstance(span, str | tuple):
-        raise OptionError(f"a checklist is of one span, but {len(span)} were given: make one for each.")
     if not isinstance(quick, bool):
         raise OptionError(f"quick is True or False, not {quick!r}.")
     found = compare(
@@ -122,6 +125,8 @@ def checklist(
         target,
         methods=methods,
         messages=messages,
+        tools=tools,
+        template_options=template_options,
         span=span,
         occurrence=occurrence,
         objective=objective,
@@ -130,13 +135,18 @@ def checklist(
         frozen=frozen,
         prefix=prefix,
         baseline=baseline,
+        strict_boundary=strict_boundary,
         method_options=method_options,
         generation_options=generation_options,
         batch_size=batch_size,
+        checkpointing=checkpointing,
         n_permutations=n_permutations,
         seed=seed,
         progress=progress,
     )
+    rows = next(iter(found.results.values())).row_labels
+    if len(rows) > 1:
+        raise OptionError(f"a checklist is of one span, but {len(rows)} were given ({', '.join(rows)}): one for each.")
     return _checked(lm, found, objective, quick, seed, batch_size, progress, start)
 
 
@@ -153,9 +163,11 @@ def _checked(
     evaluations: dict[str, Evaluation | str] = {}
     sanities: dict[str, Sanity | str] = {}
     for name, result in found.results.items():
-        given = objective if not isinstance(objective, str) and _reads_objective(result) else None
+        given = (
+            objective if not isinstance(objective, str) and METHODS[result.provenance.method].reads_objective else None
+        )
         evaluations[name] = _evaluated(lm, result, given, quick, seed, batch_size, progress)
-        sanities[name] = _sane(lm, result, given, quick, progress)
+        sanities[name] = _sane(lm, result, given, quick, batch_size, progress)
     first = next(iter(found.results.values()))
     entries = [
         _entry(check, name, found, evaluations[name], sanities[name]) for check in TITLES for name in found.results
@@ -206,9 +218,15 @@ def _evaluated(
         return str(error)
 
 
-def _sane(lm: LanguageModel, result: Attribution, objective: Any, quick: bool, progress: bool | None) -> Sanity | str:
+def _sane(
+    lm: LanguageModel,
+    result: Attribution,
+    objective: Any,
+    quick: bool,
+    batch_size: int | Literal["auto"],
+    progress: bool | None,
+) -> Sanity | str:
     """Returns the sanity checks, or why there are none."""
-    top_k = choose_top_k(row_scores(result)[None], None)
     try:
         return sanity(
             lm,
@@ -216,19 +234,17 @@ def _sane(lm: LanguageModel, result: Attribution, objective: Any, quick: bool, p
             objective=objective,
             seeds=_QUICK_SEEDS if quick else _SEEDS,
             checks=list(SANITY.values()),
-            top_k=top_k,
+            batch_size=batch_size,
             progress=progress,
         )
     except _CANNOT as error:
         return str(error)
 
 
-def _reads_objective(result: Attribution) -> bool:
-    return METHODS[result.provenance.method].unit.startswith("objective")
-
-
 def _notes(found: Comparison, quick: bool) -> tuple[str, ...]:
     refused = [f"{name} did not run: {reason}" for name, reason in found.refused.items()]
-    shorter = ["quick: fewer random rankings, models and seeds, so the verdicts are less certain."] if quick else []
+    shorter = (
+        ["quick: coarser curves, fewer random models and seeds, so the verdicts are less certain."] if quick else []
+    )
     proof = "a check that is passed is no proof that an attribution is right; one that fails says what to look at."
     return (*refused, *(note for note in found.notes if note != NO_PROOF), *shorter, proof)

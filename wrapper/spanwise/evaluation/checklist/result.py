@@ -51,7 +51,7 @@ class Checklist:
         prompt: As the model read it.
         target: The same.
         span: The part of the target that is explained.
-        quick: Fewer random rankings, models and ways to remove.
+        quick: Coarser curves, fewer random models and seeds.
         comparison: Of the methods.
         evaluations: By method.
         sanities: By method.

@@ -97,7 +97,7 @@ def _difference(one: Attribution, other: Attribution) -> str:
 
 def _reads_objective(result: Attribution) -> bool:
     info = METHODS.get(result.provenance.method)
-    return info is None or info.unit.startswith("objective")
+    return info is None or info.reads_objective
 
 
 def _cut(text: str) -> str:

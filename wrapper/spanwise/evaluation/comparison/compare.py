@@ -170,7 +170,7 @@ def _check_shared(asked: Sequence[Asked], objective: Any, baseline: Any) -> list
     notes = []
     for name, given, concerned in (
         ("baseline", baseline is not None, [each.info.uses_baseline for each in asked]),
-        ("objective", objective != "log_prob", [each.reads_objective for each in asked]),
+        ("objective", objective != "log_prob", [each.info.reads_objective for each in asked]),
     ):
         if given and not any(concerned):
             raise OptionError(f"{name}= was given, but none of {', '.join(each.name for each in asked)} has one.")

@@ -29,17 +29,12 @@ class Asked:
     engine: str
     options: Mapping[str, Any]
 
-    @property
-    def reads_objective(self) -> bool:
-        """Whether `objective=` means something to it."""
-        return self.info.unit.startswith("objective")
-
     def of(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what `attribute` is asked: the question all methods share, and what is the method's own."""
         own = dict(question)
         if not self.info.uses_baseline:
             own["baseline"] = None
-        if not self.reads_objective:
+        if not self.info.reads_objective:
             own["objective"] = "log_prob"
         return own | {"method": self.info.name, "engine": self.engine, "method_options": dict(self.options)}
 

@@ -77,8 +77,13 @@ def notes_on(results: Mapping[str, Attribution], pairs: Sequence[Pair], orders: 
 
 
 def _agreeing(group: Sequence[str], pairs: Sequence[Pair]) -> str:
-    values = [pair.spearman for pair in _among(group, group, pairs) if pair.spearman is not None]
+    known = [pair for pair in _among(group, group, pairs) if pair.spearman is not None]
+    values, absolute = [pair.spearman or 0.0 for pair in known], [pair.absolute for pair in known]
     told = f"{values[0]:.2f}" if len(values) == 1 else f"{min(values):.2f} to {max(values):.2f}"
+    if all(absolute):
+        told = f"of absolute scores {told}"
+    elif any(absolute):
+        told += ", in part of absolute scores"
     return f"{_listed(group)} agree beyond chance (Spearman {told}, Holm-corrected p < {LEVEL:g})."
 
 

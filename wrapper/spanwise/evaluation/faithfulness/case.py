@@ -1,7 +1,9 @@
 """One result ready to be evaluated: its question, its ranking, and the rankings it is compared with."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 from jaxtyping import Float
@@ -17,10 +19,12 @@ from spanwise.evaluation.replay import one_row, question_of
 from spanwise.model.language_model import LanguageModel
 from spanwise.question import Question
 from spanwise.scoring.contrast import Contrast
-from spanwise.scoring.objectives import Objective, Value
+from spanwise.scoring.objectives import OBJECTIVES, Objective, Value
 
 TOP = 5
 """For the top-k figure, unless another k is asked for."""
+SAME = ("method", "engine", "objective", "features", "coverage", "baseline", "options", "signed")
+"""What results must have in common so that their figures can be averaged."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ class Case:
     constant: bool
 
 
-def checked_results(given: object) -> list[Attribution]:
+def checked_results(given: object, row: int | None) -> list[Attribution]:
     """Returns the results that were given, as a list.
 
     Raises:
-        InputError: None, or of several methods or objectives.
+        InputError: None, the same one twice, or results that were not made alike.
     """
     results = [given] if isinstance(given, Attribution) else given
     if not isinstance(results, Sequence) or isinstance(results, str) or not results:
@@ -52,14 +56,30 @@ def checked_results(given: object) -> list[Attribution]:
     for each in results:
         if not isinstance(each, Attribution):
             raise InputError(f"evaluate() takes results of attribute(), not {type(each).__name__}.")
-    for name in ("method", "objective"):
-        different = sorted({getattr(each.provenance, name) for each in results})
-        if len(different) > 1:
-            raise InputError(
-                f"the figures of several results are averaged, but their {name} differs: {', '.join(different)}. "
-                "Evaluate each of them by itself."
-            )
+    for name in SAME:
+        first = getattr(results[0].provenance, name)
+        for i, each in enumerate(results):
+            if (other := getattr(each.provenance, name)) != first:
+                raise InputError(
+                    f"the figures of several results are averaged, but their {name} differs: {first!r} in result 0, "
+                    f"{other!r} in result {i}. Evaluate each kind by itself."
+                )
+    for i, each in enumerate(results):
+        for earlier in range(i if len(results) > 1 else 0):
+            if _same(results[earlier], each, row):
+                raise InputError(
+                    f"results {earlier} and {i} are the same: prompt, target, row and scores are equal. Each can be "
+                    "given once, since intervals and verdicts count results."
+                )
     return list(results)
+
+
+def _same(one: Attribution, other: Attribution, row: int | None) -> bool:
+    made, again = one.provenance, other.provenance
+    if (one.prompt, made.prompt_ids, made.target_ids) != (other.prompt, again.prompt_ids, again.target_ids):
+        return False
+    scores, others = (row_scores(each, row).nan_to_num(nan=torch.inf) for each in (one, other))
+    return torch.equal(one_row(one, row), one_row(other, row)) and torch.equal(scores, others)
 
 
 def make_case(
@@ -95,10 +115,11 @@ def make_case(
     orders = random_orders(n_random, count, chance)
     how = Measure(
         boundaries=block_boundaries(count, steps),
-        k=min(TOP, count) if k is None else k,
+        k=min(TOP, max(count // 2, 1)) if k is None else k,
         draws=make_draws(count, chance),
         tokens=int(table.sum()),
         objective=result.provenance.objective,
+        probability=next((name for name in ("log_prob", "prob") if question.objective is OBJECTIVES[name]), ""),
         signed=result.provenance.signed,
     )
     rare = torch.argsort(_rarity(question, frequencies), descending=True, stable=True)
@@ -112,8 +133,16 @@ def _rarity(question: Question, frequencies: Mapping[int, int] | None) -> Float[
     tokens = [[ids[position] for position in column.positions] for column in question.axes.feature_columns]
     if frequencies is None:
         return torch.tensor([float(max(each)) for each in tokens], dtype=torch.float64)
-    if not isinstance(frequencies, Mapping) or not all(
-        isinstance(name, int) and isinstance(count, int | float) for name, count in frequencies.items()
-    ):
-        raise OptionError("frequencies maps token ids to how often they occur, such as {314: 20}.")
+    if not isinstance(frequencies, Mapping):
+        raise OptionError(
+            f"frequencies maps token ids to how often they occur, such as {{314: 20}}; not {frequencies!r}."
+        )
+    for token, often in frequencies.items():
+        is_id = isinstance(token, Integral) and not isinstance(token, bool)
+        is_count = isinstance(often, Real) and not isinstance(often, bool) and math.isfinite(often) and often >= 0
+        if not (is_id and is_count):
+            raise OptionError(
+                "frequencies maps token ids to how often they occur (a finite number of at least 0), such as "
+                f"{{314: 20}}; not {token!r} to {often!r}."
+            )
     return torch.tensor([-float(min(frequencies.get(i, 0) for i in each)) for each in tokens], dtype=torch.float64)

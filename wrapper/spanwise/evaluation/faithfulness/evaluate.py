@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spanwise.api import check_kinds
 from spanwise.attribution import Attribution
 from spanwise.errors import OptionError, at_least, require
 from spanwise.evaluation.agreement import rank_correlation
@@ -62,15 +63,16 @@ def evaluate(
 
     Args:
         lm: The model that the result is of.
-        result: Made by `attribute`, or loaded; or several of one method and objective, whose figures are averaged.
+        result: Made by `attribute`, or loaded; or several that were made alike (method, engine, options, baseline,
+            objective, features), whose figures are averaged. Six or more for a verdict.
         row: Of `scores`; None: the first span, or the whole target, as in `Attribution.top`.
         removed: What removing a feature means, one or several of "unk", "pad", "mean", "zero", "token:TEXT" (another
             embedding in its place), "delete" and "mask". None: two of them, "unk" (or "pad", or "mean", where the
             tokenizer has none) and "delete" (or "mask", or an embedding, where that cannot be had).
         objective: As it was given to `attribute`; needed where its name does not say it (a contrast, say).
-        k: How many features the top-k figure removes; None: 5, or all where there are fewer.
+        k: How many features the top-k figure removes; None: 5, or half of them where there are fewer than 10.
         steps: Blocks of a curve at most.
-        n_random: Random rankings, an even number of at least 4.
+        n_random: Random rankings, an even number of at least 4; for a verdict on one result at least 20.
         frequencies: How often each token id occurs; an id that is missing occurs never. None: ids are taken to run from
             frequent to rare, as they do in BPE and SentencePiece vocabularies.
         batch_size: Sequences a forward; "auto": as many as are of use and fit.
@@ -78,8 +80,8 @@ def evaluate(
         progress: None: a bar on a terminal, after two seconds; True: anywhere; False: never.
 
     Raises:
-        InputError: The result is of another model or tokenizer, or has no source token with a score; or results of
-            several methods or objectives.
+        InputError: The result is of another model or tokenizer, or has no source token with a score; or results that
+            were not made alike, or one twice.
         OptionError: An unknown way to remove, `k` above the number of features, or another value out of range.
         MethodError: A way to remove that was asked for cannot be had with these features.
         NonFiniteError: The model gives NaN or infinite scores for a part of its input.
@@ -94,7 +96,9 @@ def evaluate(
         1.0
     """
     require("scipy", "flow", "evaluate()")
-    began, results, ways = time.perf_counter(), checked_results(result), checked_removals(removed)
+    began, ways = time.perf_counter(), checked_removals(removed)
+    check_kinds(None, None, None, seed, progress, False)
+    results = checked_results(result, row)
     at_least("steps", steps, 2)
     if at_least("n_random", n_random, 4) % 2:
         raise OptionError(f"n_random must be even, since each random ranking comes with its reverse; not {n_random}.")
@@ -130,7 +134,7 @@ def evaluate(
         k=tuple(case.how.k for case in cases),
         n_random=n_random,
         frequency_source="frequencies=" if frequencies is not None else "the order of token ids",
-        notes=(*notes, *_notes(results, cases, tuple(found))),
+        notes=(*notes, *_notes(results, cases, tuple(found)), *_limits(found)),
         calls=sum(value.scorer.counts.calls for value in opened),
         sequences=sum(value.scorer.counts.forwards for value in opened),
         seconds=time.perf_counter() - began,
@@ -148,7 +152,7 @@ def _measured(case: Case, value: Remembered) -> _Found:
     each_of = iter(parts)
     found = [{name: next(each_of) for name in each} for each in needed]
     effects = found[_OWN]["deletion"][0] - alone
-    seen = [aopc(each[name]) for each in found for name in ("deletion", "lerf")]
+    seen = [order for each in case.rankings for order in (each.order, each.order.flip(0))]
     bounds = find_bounds(value, count, how.boundaries, seen)
     scores = torch.stack([ranking.scores for ranking in case.rankings])
     correlations = rank_correlation(scores, (effects if how.signed else effects.abs()).expand(len(scores), -1))
@@ -179,7 +183,8 @@ def _line(removed: str, metric: str, cases: Sequence[Case], found: Sequence[_Fou
     higher = METRICS[metric].better == "higher"
     if len(found) == 1:
         single = [each[0] for each in chance]
-        compared = compare_one(own[0], single, rare[0], higher=higher, ranked=any(ranked))
+        count = cases[0].question.axes.feature_count
+        compared = compare_one(own[0], single, rare[0], higher=higher, ranked=any(ranked), features=count)
     else:
         means = [fmean(each) for each in zip(*chance, strict=True)]
         compared = compare_several(own, means, rare, higher=higher, ranked=any(ranked))
@@ -216,7 +221,7 @@ def _work(case: Case) -> int:
 
 def _notes(results: Sequence[Attribution], cases: Sequence[Case], removed: Sequence[str]) -> list[str]:
     """Returns what a reader should know."""
-    made, found = results[0].provenance, []
+    made, found = results[0].provenance, []  # the others were made alike
     if made.baseline in removed:
         found.append(
             f"the scores were made with baseline={made.baseline!r}: removed={made.baseline!r} asks the method's own "
@@ -224,7 +229,29 @@ def _notes(results: Sequence[Attribution], cases: Sequence[Case], removed: Seque
         )
     if not made.signed:
         found.append("scores without sign rank what speaks against the target high, too")
-    if constant := [str(i) for i, case in enumerate(cases) if case.constant]:
-        which = "the scores" if len(cases) == 1 else f"the scores of result {', '.join(constant)}"
+    one = [len(case.rankings[_OWN].order) == 1 for case in cases]
+    if single := [str(i) for i, alone in enumerate(one) if alone]:
+        found.append(f"{_named('the result', single, cases)}: one feature has no order, so nothing is ranked")
+    if constant := [str(i) for i, case in enumerate(cases) if case.constant and not one[i]]:
+        which = _named("the scores", constant, cases)
         found.append(f"{which} are all equal and rank nothing: their order is that of the source, and arbitrary")
     return found
+
+
+def _named(what: str, numbers: Sequence[str], cases: Sequence[Case]) -> str:
+    of = "" if what == "the result" else f"{what} of "
+    return what if len(cases) == 1 else f"{of}result {', '.join(numbers)}"
+
+
+def _limits(found: Mapping[str, Sequence[_Found]]) -> list[str]:
+    """Returns where no order was found beyond the method's own, so that its NAOPC says little."""
+    told = []
+    for removed, several in found.items():
+        reached = [str(i) for i, each in enumerate(several) if each.bounds.reached_by(aopc(each.deletion[_OWN]))]
+        if reached:
+            which = "" if len(several) == 1 else f" for result {', '.join(reached)}"
+            told.append(
+                f"removed={removed!r}: the search found no order beyond the method's own{which}, which is the bound "
+                "itself; a longer search could, so this NAOPC is a limit"
+            )
+    return told

@@ -143,7 +143,9 @@ class Evaluation:
         from spanwise.errors import one_of
 
         one_of("figure", metric, METRICS)
-        wanted = self.removed[0] if removed is None else one_of("way to remove features", removed, self.removed)
+        wanted = (
+            self.removed[0] if removed is None else one_of("way to remove in this evaluation", removed, self.removed)
+        )
         return next(line for line in self.lines if (line.metric, line.removed) == (metric, wanted))
 
     @property
@@ -207,21 +209,28 @@ class Evaluation:
     def _sentence(self, removed: str) -> str:
         known = [line for line in self.lines if line.removed == removed and line.found is not None]
         start = f"With removed={removed!r}"
+        if max(self.features) == 1:
+            return f"{start}, nothing can be said of {self.method}: one feature has no order."
         if len(self.constant) == self.results:
             return f"{start}, {self.method} ranks nothing: all its scores are equal, so the order here is arbitrary."
         head = next((line for name in HEADLINE for line in known if line.metric == name), None)
-        if head is None or head.found is None or head.found.against_random is None:
+        if head is None or head.found is None:
             return f"{start}, nothing can be said of {self.method}: {self._why(removed)}."
-        parts = [
-            f"{_said(head.found.against_random)} random rankings{_beyond(head.found)}",
-            f"{_said(head.found.against_frequency)} the token-frequency ranking ({head.found.frequency:.3g})",
-        ]
+        told = f"{METRICS[head.metric].title} {head.found.value:.3g}"
+        if head.results < self.results:
+            told += f" ({head.results} of {self.results} results)"
+        if head.found.against_frequency is None:
+            beside = f"random {head.found.random:.3g}, token frequency {head.found.frequency:.3g}"
+            return f"{start}, {self.method} has {told} ({beside}): {head.found.undecided}."
+        said = f"{start}, {self.method} {_against_random(head.found, self.n_random)} and "
+        said += f"{_against_frequency(head.found)}, by {told}."
+        if head.found.against_random is None:
+            return said
         counted = [line for line in known if line.metric not in RESTATED]
         counts = [sum(getattr(line, name) for line in counted) for name in ("beats_random", "beats_frequency")]
         return (
-            f"{start}, {self.method} {parts[0]} and {parts[1]}, by {METRICS[head.metric].title} "
-            f"{head.found.value:.3g}. Of {len(counted)} figures (not counting AOPC and areas: NAOPC in other units) "
-            f"{counts[0]} are better than random and {counts[1]} better than token frequency."
+            f"{said} Of {len(counted)} figures (not counting AOPC and areas: NAOPC in other units) {counts[0]} are "
+            f"better than random and {counts[1]} better than token frequency."
         )
 
     def _why(self, removed: str) -> str:
@@ -232,9 +241,20 @@ def _said(against: str | None) -> str:
     return {"better": "beat", "worse": "was worse than"}.get(against or "", "was no different from")
 
 
-def _beyond(found: Compared) -> str:
-    middle = found.random_middle
-    if middle is not None:
-        return f" ({found.random:.3g}, middle 95 % {middle[0]:.3g} to {middle[1]:.3g})"
-    low, high = found.over_random or (0.0, 0.0)
-    return f" ({found.random:.3g}; difference {low:.3g} to {high:.3g})"
+def _against_random(found: Compared, n_random: int) -> str:
+    if found.against_random is None:
+        return f"has no verdict against random rankings (mean {found.random:.3g}; {found.undecided})"
+    p = f"p = {found.p_random:.2g} one-sided"
+    if found.beaten is None:
+        low, high = found.over_random or (0.0, 0.0)
+        beyond = f"{found.random:.3g}; difference {low:.3g} to {high:.3g}, {p}"
+        return f"{_said(found.against_random)} random rankings ({beyond})"
+    many = f"all {n_random}" if found.beaten == n_random else f"{found.beaten} of {n_random}"
+    if found.against_random == "better":
+        return f"beat {many} random rankings ({p}; their mean {found.random:.3g})"
+    return f"{_said(found.against_random)} random rankings (beat {many}, {p}; their mean {found.random:.3g})"
+
+
+def _against_frequency(found: Compared) -> str:
+    p = "" if found.p_frequency is None else f", p = {found.p_frequency:.2g} one-sided"
+    return f"{_said(found.against_frequency)} the token-frequency ranking ({found.frequency:.3g}{p})"

@@ -1,6 +1,7 @@
 """From figures of a method and of its baselines to intervals and a verdict."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -8,7 +9,15 @@ from jaxtyping import Float
 from numpy import ndarray
 
 LEVEL = 0.95
+"""Of the bootstrap intervals, and the share of the random rankings in the middle; both describe, and decide nothing."""
+ALPHA = 0.05
+"""A verdict needs a one-sided p-value of at most this."""
+FEWEST_RESULTS = 6
+"""For a verdict over results."""
+FEWEST_RANDOM = math.ceil(1 / ALPHA - 1 - 1e-9)
+"""Random rankings for a verdict on one result: better than all 19 is p = 1/20."""
 RESAMPLES = 2000
+_EQUAL = 1e-9  # of two figures, relative: what adding up in another order leaves
 Interval = tuple[float, float]
 
 
@@ -22,14 +31,18 @@ class Compared:
         random: Mean over random rankings (and results).
         random_interval: Bootstrap interval of that mean: over pairs of random rankings for one result, else over
             results.
-        random_middle: Where the middle 95 % of the random rankings lie; None for several results.
+        random_middle: Where the middle 95 % of the random rankings lie, a description; None for several results.
         frequency: Of the token-frequency ranking; of several results their mean.
         frequency_interval: Bootstrap interval of that mean over results; None for one result.
         over_random: Bootstrap interval of the paired difference to the random mean; None for one result.
         over_frequency: The same, to the token-frequency ranking.
-        against_random: "better", "worse" or "no different": for one result outside the middle 95 % of the random
-            rankings, for several by the interval of the paired difference. None where there is no ranking.
+        beaten: How many random rankings the method is better than; None for several results.
+        p_random: One-sided p-value of the verdict against random rankings (of the smaller of "better" and "worse"):
+            of the method's rank among them for one result, of a sign-flip test of the paired differences for several.
+        p_frequency: The same against token frequency; None for one result.
+        against_random: "better", "worse" (p at most .05) or "no different". None where there is no verdict.
         against_frequency: The same; for one result, a comparison of two numbers.
+        undecided: Why there is no verdict; else "".
     """
 
     value: float
@@ -41,11 +54,23 @@ class Compared:
     frequency_interval: Interval | None
     over_random: Interval | None
     over_frequency: Interval | None
+    beaten: int | None
+    p_random: float | None
+    p_frequency: float | None
     against_random: str | None
     against_frequency: str | None
+    undecided: str = ""
 
 
-def compare_one(own: float, random: Sequence[float], frequency: float, *, higher: bool, ranked: bool) -> Compared:
+def compare_one(
+    own: float,
+    random: Sequence[float],
+    frequency: float,
+    *,
+    higher: bool,
+    ranked: bool,
+    features: int | None = None,
+) -> Compared:
     """Returns the comparison for one result.
 
     Args:
@@ -54,9 +79,18 @@ def compare_one(own: float, random: Sequence[float], frequency: float, *, higher
         frequency: That of the token-frequency ranking.
         higher: Higher is better.
         ranked: The method gives a ranking at all.
+        features: How many are ranked: few have too few orders for a verdict. None: enough.
     """
     every = numpy.asarray(random, dtype=float)
     low, high = (float(each) for each in numpy.quantile(every, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    sign, size, near = 1 if higher else -1, len(every), _EQUAL * max(abs(own), float(numpy.abs(every).max()))
+    beaten, beats = int((sign * (own - every) > near).sum()), int((sign * (every - own) > near).sum())
+    p = {"better": (size - beaten + 1) / (size + 1), "worse": (size - beats + 1) / (size + 1)}
+    few = f"{size} random rankings are too few, p <= {ALPHA:g} needs {FEWEST_RANDOM} or more"
+    orders = math.factorial(min(features or FEWEST_RANDOM, FEWEST_RANDOM))
+    if orders <= FEWEST_RANDOM:
+        few = f"{features} features have {orders} orders, p <= {ALPHA:g} needs {FEWEST_RANDOM + 1} or more"
+    enough = size >= FEWEST_RANDOM and orders > FEWEST_RANDOM
     return Compared(
         value=own,
         interval=None,
@@ -67,8 +101,12 @@ def compare_one(own: float, random: Sequence[float], frequency: float, *, higher
         frequency_interval=None,
         over_random=None,
         over_frequency=None,
-        against_random=verdict((own - high, own - low), higher) if ranked else None,
-        against_frequency=verdict((own - frequency, own - frequency), higher) if ranked else None,
+        beaten=beaten,
+        p_random=min(p.values()),
+        p_frequency=None,
+        against_random=verdict(p) if ranked and enough else None,
+        against_frequency=_larger(sign * own, sign * frequency) if ranked else None,
+        undecided=few if ranked and not enough else "",
     )
 
 
@@ -85,7 +123,8 @@ def compare_several(
         ranked: The method gives a ranking for at least one of them.
     """
     ours, chance, rare = (numpy.asarray(each, dtype=float) for each in (own, random, frequency))
-    over_random, over_frequency = bootstrap(ours - chance), bootstrap(ours - rare)
+    sign, enough = 1 if higher else -1, len(ours) >= FEWEST_RESULTS
+    p_random, p_frequency = (_flipped(sign * (ours - other)) if enough else None for other in (chance, rare))
     return Compared(
         value=float(ours.mean()),
         interval=bootstrap(ours),
@@ -94,10 +133,14 @@ def compare_several(
         random_middle=None,
         frequency=float(rare.mean()),
         frequency_interval=bootstrap(rare),
-        over_random=over_random,
-        over_frequency=over_frequency,
-        against_random=verdict(over_random, higher) if ranked else None,
-        against_frequency=verdict(over_frequency, higher) if ranked else None,
+        over_random=bootstrap(ours - chance),
+        over_frequency=bootstrap(ours - rare),
+        beaten=None,
+        p_random=min(p_random.values()) if p_random else None,
+        p_frequency=min(p_frequency.values()) if p_frequency else None,
+        against_random=verdict(p_random) if ranked and p_random else None,
+        against_frequency=verdict(p_frequency) if ranked and p_frequency else None,
+        undecided="" if enough or not ranked else f"too few results for a verdict ({len(ours)} of {FEWEST_RESULTS})",
     )
 
 
@@ -118,7 +161,35 @@ def bootstrap(values: Float[ndarray, " sample"]) -> Interval:
     return float(found.low), float(found.high)
 
 
-def verdict(difference: Interval, higher: bool) -> str:
-    """Returns "better", "worse" or "no different" by an interval of method minus baseline."""
-    low, high = difference if higher else (-difference[1], -difference[0])
-    return "better" if low > 0 else "worse" if high < 0 else "no different"
+def verdict(p: Mapping[str, float]) -> str:
+    """Returns "better", "worse" or "no different" by the one-sided p-values of the first two."""
+    return next((name for name, value in p.items() if value <= ALPHA + 1e-12), "no different")
+
+
+def _flipped(gains: Float[ndarray, " result"]) -> dict[str, float]:
+    """Returns the one-sided p-values of a sign-flip test that the mean gain is above, or below, 0.
+
+    Exact (all signs) up to 13 results; above, 9,999 random ones. In contrast to a bootstrap interval it keeps its level
+    with few results, where differences are as likely to one side as to the other if there is no effect.
+    """
+    from scipy import stats
+
+    return {
+        name: float(
+            stats.permutation_test(
+                (sign * gains,),
+                numpy.mean,
+                permutation_type="samples",
+                alternative="greater",
+                n_resamples=9999,
+                rng=numpy.random.default_rng(0),
+            ).pvalue
+        )
+        for name, sign in (("better", 1), ("worse", -1))
+    }
+
+
+def _larger(own: float, other: float) -> str:
+    if abs(own - other) <= _EQUAL * max(abs(own), abs(other)):
+        return "no different"
+    return "better" if own > other else "worse"

@@ -186,7 +186,9 @@ class Measure:
         k: For `top_k`.
         draws: What Soft-NC and Soft-NS draw, the same for every ranking.
         tokens: Target tokens of the row.
-        objective: Its name; probabilities follow from log_prob and prob.
+        objective: Its name.
+        probability: "log_prob" or "prob" where the objective is that built-in one, from which probabilities follow; a
+            function of such a name is none.
         signed: Scores have a sign.
     """
 
@@ -195,12 +197,13 @@ class Measure:
     draws: Draws
     tokens: int
     objective: str
+    probability: str = ""
     signed: bool = True
 
     @property
     def has_probability(self) -> bool:
         """Whether the row's probability follows from the objective."""
-        return self.objective in ("log_prob", "prob")
+        return self.probability in ("log_prob", "prob")
 
 
 def asked(ranking: Ranking, how: Measure) -> dict[str, Bool[Tensor, "subset feature"]]:
@@ -249,7 +252,7 @@ def log_probability(values: Float[Tensor, "*any"], how: Measure) -> Float[Tensor
     prob (a sum, too) it is the logarithm of the mean probability.
     """
     mean = values / how.tokens
-    return mean if how.objective == "log_prob" else mean.clamp(min=1e-38).log()
+    return mean if how.probability == "log_prob" else mean.clamp(min=1e-38).log()
 
 
 def reasons(values: Values, how: Measure, bounds: Bounds) -> dict[str, str]:

@@ -1,17 +1,15 @@
 """Rankings of features, the curves they give, and the lowest and highest AOPC that any order can have."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Value: TypeAlias = Callable[[Bool[Tensor, "subset feature"]], Float[Tensor, " subset"]]
-"""From subsets of kept features to the objective."""
+from spanwise.evaluation.faithfulness.swaps import Value, improved, swap_work
 
 EXACT = 10
 """Up to so many features every subset is scored (1,024), and the bounds are exact."""
@@ -20,6 +18,8 @@ BEAM = 1
 of the same number of sequences, a wider beam with fewer stages found closer bounds nowhere that we looked."""
 _SEARCH = (200, 3)
 """Sequences that its stages may take: so many, or so many a feature, whichever is more."""
+ROUNDING = 1e-6
+"""Values closer than this part of them are equal: the model adds up in float32."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,15 @@ class Bounds:
 
     def place(self, value: float) -> float | None:
         """Returns where an AOPC lies between the bounds, 0 to 1; None where they are equal."""
-        return (value - self.lower) / (self.upper - self.lower) if self.upper > self.lower else None
+        if self.upper <= self.lower:
+            return None
+        place = (value - self.lower) / (self.upper - self.lower)
+        ends = [end for end in (0.0, 1.0) if abs(place - end) <= 1e-9]  # what adding up in another order leaves
+        return ends[0] if ends else place
+
+    def reached_by(self, value: float) -> bool:
+        """Whether a search found nothing beyond an order with this AOPC, which then is a bound itself."""
+        return self.search == "beam" and self.place(value) in (0.0, 1.0)
 
 
 def rank(scores: Float[Tensor, " feature"]) -> Ranking:
@@ -99,26 +107,44 @@ def aopc(curve: Float[Tensor, " point"]) -> float:
 
 
 def find_bounds(
-    value: Value, features: int, boundaries: Sequence[int], seen: Sequence[float], *, exact: int = EXACT
+    value: Value,
+    features: int,
+    boundaries: Sequence[int],
+    seen: Sequence[Int[Tensor, " feature"]],
+    *,
+    exact: int = EXACT,
 ) -> Bounds:
-    """Returns the bounds of the AOPC over all orders.
+    """Returns the bounds of the AOPC over all orders; equal ones where they differ by no more than rounding.
 
     Args:
         value: Of subsets.
         features: How many there are.
         boundaries: The points of the curve.
-        seen: AOPC of orders that were scored anyway: each is a candidate of the beam search.
+        seen: Orders that were scored anyway: each is a candidate of the beam search.
         exact: Up to so many features the search is exact.
     """
-    if features <= exact:
-        return _exact(value, features, boundaries)
+    found = _exact(value, features, boundaries) if features <= exact else _searched(value, features, boundaries, seen)
+    scale = float(value(torch.tensor([[True], [False]]).expand(-1, features)).abs().max())
+    if found.upper - found.lower <= ROUNDING * scale:
+        return replace(found, upper=found.lower)
+    return found
+
+
+def _searched(
+    value: Value, features: int, boundaries: Sequence[int], seen: Sequence[Int[Tensor, " feature"]]
+) -> Bounds:
+    """Returns the bounds of the orders seen and those of a beam search, the two best bettered by exchanges."""
     ends = [features - boundary for boundary in reversed(boundaries)]
     orders = [
+        *seen,
         *_beam(value, features, boundaries),
         *(order.flip(0) for order in _beam(lambda put_in: value(~put_in), features, ends)),
     ]
     curves = value(torch.cat([~leading(order, boundaries) for order in orders])).view(len(orders), -1)
-    every = [*seen, *(aopc(curve) for curve in curves)]
+    sums = curves.sum(1).tolist()
+    two = [orders[sums.index(end)] for end in (min(sums), max(sums))]
+    two += improved(value, two, boundaries)
+    every = [aopc(value(~leading(order, boundaries))) for order in two]
     return Bounds(min(every), max(every), "beam", BEAM)
 
 
@@ -127,7 +153,7 @@ def search_work(features: int, boundaries: Sequence[int]) -> int:
     if features <= EXACT:
         return int(2**features)
     stages = _stages(features, boundaries)
-    return 2 * features + _stage_work(features, stages) + 4 * BEAM * len(boundaries)
+    return 2 * features + _stage_work(features, stages) + 4 * BEAM * len(boundaries) + swap_work(features)
 
 
 def _exact(value: Value, features: int, boundaries: Sequence[int]) -> Bounds:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -101,15 +101,17 @@ def choose_removals(
         except MethodError as error:
             raise MethodError(f"removed={', '.join(asked)} was asked, and cannot be had here: {error}") from error
     token = _token_removal(questions[0].lm)
-    found, refused = {token: [_open(question, token, batch_size) for question in questions]}, []
+    found = {token: [_open(question, token, batch_size) for question in questions]}
+    refused: list[Any] = []
     for name in ("delete", "mask", "mean", "zero"):
         if name == token:
             continue
         try:
             found[name] = [_open(question, name, batch_size) for question in questions]
+            refused = [f"{name!r} stands in for {other!r} as the second way to remove: {why}" for other, why in refused]
             break
         except MethodError as error:
-            refused.append(f"removed={name!r} cannot be had here, so another was used: {error}")
+            refused.append((name, _reason(error)))
     return found, tuple(refused)
 
 
@@ -121,6 +123,11 @@ def _open(question: Question, name: str, batch_size: int | Literal["auto"]) -> R
     value = Remembered(question.scorer(off, batches))
     value(torch.zeros(1, question.axes.feature_count, dtype=torch.bool))
     return value
+
+
+def _reason(error: MethodError) -> str:
+    """Returns why a way to remove cannot be had, without the advice that is for `attribute`."""
+    return str(error).split(". ")[0].removeprefix("baseline=")
 
 
 def _token_removal(lm: LanguageModel) -> str:

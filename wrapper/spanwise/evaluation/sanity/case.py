@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spanwise.aggregation import row_scores
 from spanwise.attribution import Attribution
-from spanwise.errors import require
+from spanwise.errors import InputError, require
 from spanwise.evaluation.agreement import rank_correlation, top_k_overlap
 from spanwise.evaluation.replay import axes_of, one_row, question_of
 from spanwise.evaluation.sanity.result import Status, Value
@@ -83,6 +83,17 @@ class Case:
     def constant(self) -> bool:
         """Whether all scores are the same, so that there is no order."""
         return len(set(self.scores[~self.scores.isnan()].tolist())) < 2
+
+    def must_rank(self) -> None:
+        """Raises where there is no order.
+
+        Raises:
+            NotApplicableError: There is one score, or all are the same.
+        """
+        if self.count < 2:
+            raise NotApplicableError("one feature has no order.")
+        if self.constant:
+            raise NotApplicableError("all scores are the same: there is no ranking to compare.")
 
     def again(self) -> Float[Tensor, " source"]:
         """Returns the answer to the unchanged question, found before the checks began.
@@ -173,9 +184,14 @@ def row_question(lm: Any, result: Attribution, row: int | None, objective: Any) 
     """Returns the question whose answer, its rows added up, is `aggregation.row_scores(result, row)`.
 
     For a linear method that is one row of the summed objective; else the rows of the target tokens.
+
+    Raises:
+        InputError: See `question_of`; or a feature has no score.
+        OptionError: See `question_of`; or there is no such row.
     """
     question = question_of(lm, result, objective=objective)
     table = one_row(result, row)
+    _check_scored(result, row)
     if result.rows == "token" and row is None:
         spans = result.spans or (whole_target(result.target_text, result.target),)
         first, last = spans[0].first_token, spans[0].last_token
@@ -183,6 +199,23 @@ def row_question(lm: Any, result: Attribution, row: int | None, objective: Any) 
         if not question.info.linear or not torch.equal(summed, ~row_scores(result, row).isnan()):
             table = row_table("token", spans, len(result.target))[first:last]
     return replace(question, axes=axes_of(result, table))
+
+
+def _check_scored(result: Attribution, row: int | None) -> None:
+    """Checks that every feature has a score in the rows that `aggregation.row_scores(result, row)` reads.
+
+    Raises:
+        InputError: One has none.
+    """
+    first, last = (row or 0), (row or 0) + 1
+    if row is None and result.rows == "token":
+        span = (result.spans or (whole_target(result.target_text, result.target),))[0]
+        first, last = span.first_token, span.last_token
+    defined = axes_of(result).mask[first:last]
+    missing = int((defined & result.scores[first:last].isnan()).any(0).sum())
+    if missing:
+        count = int(defined.any(0).sum())
+        raise InputError(f"{missing} of {count} features have no score in this row, so they have no rank.")
 
 
 def answered(

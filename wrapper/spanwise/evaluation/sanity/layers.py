@@ -12,6 +12,9 @@ KEPT = 0.7
 """The rank correlation from which a random model is said to get the same ranking: half of the variance of ranks (0.7
 squared). Our own choice: Adebayo et al. plot the correlations and name no threshold."""
 
+LEAST = 5
+"""Scores from which on a ranking is compared: four have 24 orders, which agree by chance too often."""
+
 Line = Mapping[str, Value]
 
 
@@ -22,12 +25,14 @@ def model_randomization(case: Case) -> Finding:
     of the top k; SSIM is for images. What decides is the wholly random model, averaged over `seeds` draws, since one
     draw may agree by chance.
     """
+    if case.count < LEAST:
+        few = "one feature has no order" if case.count == 1 else f"{case.count} scores have too few orders"
+        raise NotApplicableError(f"{few}: at least {LEAST} scores are needed.")
     if case.constant:
-        told = f"All {case.count} scores are the same, on this model as they would be on any other."
+        told = f"All {case.count} scores are the same: there is no ranking that could depend on the model."
         return Finding("fail", {"spearman": None}, told)
     case.again()
-    either = case.question.info.signed
-    chance = case.chance_level(case.seeds, either=either)
+    _chance(case, case.seeds)
     parts = stages_of(case.question.lm)
     if not parts.stages:
         raise NotApplicableError(f"none of the model's weights can be drawn again: {', '.join(parts.left_out)}.")
@@ -37,8 +42,8 @@ def model_randomization(case: Case) -> Finding:
     ends = [lines[len(parts.stages) - 1]]
     ends += [_whole(case, parts.stages, first + number) for number in range(1, case.seeds)]
     lines += ends[1:]
-    figures = _figures(ends, chance, either)
-    status = _status(figures["correlation_kept"], chance)
+    figures = _figures(case, ends)
+    status = _status(figures["correlation_kept"], figures["chance_level"])
     return Finding(status, figures, _summary(case, parts, status, figures, lines), tuple(lines))
 
 
@@ -73,24 +78,44 @@ def _line(case: Case, kind: str, name: str, drawing: Randomizer, stages: Sequenc
         return {**about, **nothing, "note": str(error)}
 
 
-def _figures(ends: Sequence[Line], chance: float, either: bool) -> dict[str, Value]:
+def _chance(case: Case, models: int) -> float:
+    """Returns what random orders reach, averaged over so many models.
+
+    Raises:
+        NotApplicableError: As much as a ranking that is said to stay.
+    """
+    chance = case.chance_level(models, either=case.question.info.signed)
+    if chance >= KEPT:
+        raise NotApplicableError(
+            f"with {case.count} scores and {models} random models, random orders reach a correlation of {chance:.2f}, "
+            f"and {KEPT} would already say that the ranking stays: more scores or seeds are needed."
+        )
+    return chance
+
+
+def _figures(case: Case, ends: Sequence[Line]) -> dict[str, float | int]:
     """Returns the means over the wholly random models; scores without an order have lost the ranking: 0."""
     answered = [line for line in ends if not line["note"]]
     if not answered:
         raise NotApplicableError(f"the method gives no scores on a random model: {ends[0]['note']}")
     names = ("spearman", "spearman_absolute", "cosine", "top_k_overlap")
     means = {name: statistics.mean(float(line[name] or 0.0) for line in answered) for name in names}
-    kept = max(means["spearman"], means["spearman_absolute"]) if either else means["spearman"]
+    kept = means["spearman"]
+    if case.question.info.signed:
+        kept = max(kept, means["spearman_absolute"])
+    chance = _chance(case, len(answered))  # of fewer models where the method gave no scores on some
     return {"correlation_kept": kept, "chance_level": chance, **means, "random_models": len(answered)}
 
 
-def _status(kept: Value, chance: float) -> Status:
-    if not isinstance(kept, float) or kept <= chance:
-        return "pass"
-    return "fail" if kept >= KEPT else "warn"
+def _status(kept: float, chance: float) -> Status:
+    if kept >= KEPT:
+        return "fail"
+    return "warn" if kept > chance else "pass"
 
 
-def _summary(case: Case, parts: Stages, status: Status, figures: Mapping[str, Value], lines: Sequence[Line]) -> str:
+def _summary(
+    case: Case, parts: Stages, status: Status, figures: Mapping[str, float | int], lines: Sequence[Line]
+) -> str:
     kept, chance = figures["correlation_kept"], figures["chance_level"]
     which = "larger of the signed and the absolute rank" if case.question.info.signed else "rank"
     told = (
@@ -99,7 +124,8 @@ def _summary(case: Case, parts: Stages, status: Status, figures: Mapping[str, Va
         f"{kept:.2f} on average; 95 % of random orders stay at or below {chance:.2f}. "
     )
     told += {
-        "pass": "The ranking is lost with the weights: it depends on what the model has learned.",
+        "pass": f"That is no more than chance over {case.count} scores and {figures['random_models']} models: nothing "
+        "of the ranking is seen to stay without what the model has learned.",
         "warn": f"A part of the ranking (below {KEPT}) comes from elsewhere: from the tokens, their places or the "
         "architecture, and not from what the model has learned.",
         "fail": "The ranking stays: most of it would be the same for a model that has learned nothing.",

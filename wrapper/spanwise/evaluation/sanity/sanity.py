@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from spanwise.aggregation import row_scores
 from spanwise.attribution import Attribution
 from spanwise.errors import MethodError, OptionError, at_least, one_of, require
+from spanwise.evaluation.comparison.checks import choose_top_k
 from spanwise.evaluation.replay import check_scores
 from spanwise.evaluation.sanity import layers as sanity_layers
 from spanwise.evaluation.sanity.attention import attention_counterfactual
@@ -75,7 +76,8 @@ def sanity(
     baselines: Sequence[str] | None = None,
     seeds: int = 5,
     checks: Sequence[str] | None = None,
-    top_k: int = 5,
+    top_k: int | None = None,
+    batch_size: int | Literal["auto"] = "auto",
     progress: bool | None = None,
 ) -> Sanity:
     """Returns which sanity checks an attribution passes. The model is afterwards as it was, bit for bit.
@@ -92,13 +94,14 @@ def sanity(
         seeds: How many random models are made, and how many seeds of a method that samples are tried; at least 2.
         checks: Some of "repeat", "model_randomization", "completeness", "baseline_sensitivity", "seed_stability",
             "input_invariance", "attention_counterfactual"; None: all.
-        top_k: How many of the strongest source tokens overlaps compare.
+        top_k: How many of the strongest source tokens overlaps compare; None: 5, or half of fewer than 10.
+        batch_size: Sequences a forward; "auto": as many as are of use and fit.
         progress: None: a bar on a terminal after two seconds; True: always; False: never.
 
     Raises:
-        InputError: The result is of another model or tokenizer, or has no source token with a score.
-        OptionError: An unknown check, fewer than two seeds or baselines, or a `top_k` that is more than there are
-            scores.
+        InputError: The result is of another model or tokenizer, or lacks scores.
+        OptionError: An unknown check, fewer than two seeds or baselines, a `top_k` that is more than there are scores,
+            or another value out of range.
         DependencyError: SciPy is not installed.
 
     Example:
@@ -112,18 +115,18 @@ def sanity(
     """
     start = time.perf_counter()
     names = _checked_names("checks", checks, CHECKS) or tuple(CHECKS)
-    if baselines is not None and len(_checked_names("baselines", baselines, None)) < 2:
-        raise OptionError(f"baselines needs at least two names to compare, not {list(baselines)!r}.")
-    at_least("seeds", seeds, 2)
-    at_least("top_k", top_k, 1)
+    asked = _checked_names("baselines", baselines, None) or None
+    if asked is not None and len(asked) < 2:
+        raise OptionError(f"baselines needs at least two names to compare, not {list(asked)!r}.")
+    _check_kinds(seeds, batch_size, progress)
     require("scipy", "flow", "a rank correlation")
-    question = row_question(lm, result, row, objective)
+    question = replace(row_question(lm, result, row, objective), batch_size=batch_size)
+    if question.seed + seeds > 2**32:
+        raise OptionError(f"seeds={seeds} was asked, but from the result's seed {question.seed} on fewer are left.")
     scores = row_scores(result, row)
-    count = int((~scores.isnan()).sum())
-    if top_k > count:
-        raise OptionError(f"top_k={top_k} was asked, but only {count} source tokens have scores: name a smaller one.")
+    top_k = choose_top_k(scores[None], top_k)
     with lm.session():
-        case = _case(question, result, scores, top_k, seeds, tuple(baselines) if baselines is not None else None)
+        case = _case(question, result, scores, top_k, seeds, asked)
         total = sum(CHECKS[name].work(case) for name in names) if case.repeated is not None else 0
         with progress_bar(total, "sanity", progress, unit=" attributions") as tick:
             found = tuple(_check(name, replace(case, tick=tick)) for name in names)
@@ -166,6 +169,19 @@ def _case(question: Any, result: Attribution, scores: Any, top_k: int, seeds: in
     else:
         check_scores(question.lm, result, target_scores)
     return Case(result, question, scores, repeated, obstacle, top_k, seeds, baselines, work=work)
+
+
+def _check_kinds(seeds: Any, batch_size: Any, progress: Any) -> None:
+    """Checks the arguments that are numbers or switches.
+
+    Raises:
+        OptionError: One is of another kind, or out of range.
+    """
+    at_least("seeds", seeds, 2)
+    if batch_size != "auto":
+        at_least("batch_size (unless 'auto')", batch_size, 1)
+    if not (progress is None or isinstance(progress, bool)):
+        raise OptionError(f"progress is None, True or False, not {progress!r}.")
 
 
 def _checked_names(what: str, asked: Any, allowed: Mapping[str, Any] | None) -> tuple[str, ...]:
