@@ -1,7 +1,7 @@
 """Writes the pictures of docs/figures.md: every kind of figure, from 10 to 2,000 source tokens, and a chat in scripts.
 
     python docs/make_figures.py                 # into docs/images, a minute on 2 cores
-    python docs/make_figures.py --out /tmp/x    # elsewhere
+    python docs/make_figures.py --out FOLDER    # elsewhere
 
 The fonts Noto Sans and Noto Sans CJK are needed (Debian: fonts-noto-core, fonts-noto-cjk). Up to 400 tokens the scores
 are the bundled model's. It reads no more than 512, and no other script: the scores of the longest text and of the chat

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,8 +10,7 @@ from rich.text import Text
 
 from spanwise.attribution import Attribution
 from spanwise.errors import require
-from spanwise.storage import writing
-from spanwise.views.figures import _METADATA, _RESOLUTION, check_format
+from spanwise.views.figures import check_format, write_figure
 from spanwise.views.labels import label, visible
 
 if TYPE_CHECKING:
@@ -39,12 +37,7 @@ def plot(
         DependencyError: matplotlib is not installed.
     """
     check_format(path)
-    form = Path(path).suffix.lower().removeprefix(".")
-    drawn = figure(results, found, title=title)
-    from spanwise.views.page import style
-
-    with writing(path) as temporary, style():
-        drawn.savefig(temporary, format=form, dpi=_RESOLUTION, metadata=_METADATA[form])
+    write_figure(figure(results, found, title=title), path)
 
 
 def figure(results: Mapping[str, Attribution], found: Found, *, title: str | None = None) -> "Figure":

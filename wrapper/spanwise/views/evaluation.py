@@ -5,7 +5,6 @@ Read from the plain values that `Evaluation.as_dict` returns.
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spanwise.errors import require
-from spanwise.storage import writing
-from spanwise.views.figures import _METADATA, _RESOLUTION, check_format
+from spanwise.views.figures import check_format, write_figure
 from spanwise.views.labels import visible
 
 if TYPE_CHECKING:
@@ -148,12 +146,7 @@ def plot(path: str | os.PathLike[str], found: Plain, *, title: str | None = None
         DependencyError: matplotlib is not installed.
     """
     check_format(path)
-    form = Path(path).suffix.lower().removeprefix(".")
-    drawn = figure(found, title=title)
-    from spanwise.views.page import style
-
-    with writing(path) as temporary, style():
-        drawn.savefig(temporary, format=form, dpi=_RESOLUTION, metadata=_METADATA[form])
+    write_figure(figure(found, title=title), path)
 
 
 def figure(found: Plain, *, title: str | None = None) -> "Figure":

@@ -70,15 +70,20 @@ def plot(
         _write_latex(attribution, path, kind, title, (width, columns))
         return None
     check_format(path, kind)
-    form = Path(path).suffix.lower().removeprefix(".")
     figure = {"heatmap": heatmap, "bars": bars, "strip": strip}[kind](
         attribution, title=title, width=width, columns=columns
     )
+    write_figure(figure, path)
+    return None
+
+
+def write_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    """Writes a figure, drawn in `page.style`, to a path that `check_format` has passed: the same bytes each time."""
     from spanwise.views.page import style
 
+    form = Path(path).suffix.lower().removeprefix(".")
     with writing(path) as temporary, style():
         figure.savefig(temporary, format=form, dpi=_RESOLUTION, metadata=_METADATA[form])
-    return None
 
 
 def check_format(path: str | os.PathLike[str], kind: str = "heatmap") -> None:
