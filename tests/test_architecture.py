@@ -23,6 +23,7 @@ ORDER = [
     {"scoring"},
     {"engines"},
     {"question"},
+    {"together"},
     {"api", "previewing"},
     {"compat", "evaluation", "batch"},
     {"__init__"},

@@ -182,8 +182,13 @@ def attribute(
         )
     if aim.name == "prob" and axes.rows == "span":
         notes.append("a span's objective is the sum of its token probabilities, not their product")
+    if found.remark:
+        notes.append(found.remark)
+    if found.note:
+        notes.append(found.note)
+        warnings.warn(found.note, AttributionWarning, stacklevel=2)
     if gap is not None and gap > GAP_WARNING:
-        notes.append(gap_note(lm, info, gap, found.baseline))
+        notes.append(gap_note(lm, info, gap, found.baseline, options))
         warnings.warn(notes[-1], AttributionWarning, stacklevel=2)
     keeps_sign = engine not in info.unsigned_on
     reduction = options.get("reduction", "sum")
@@ -224,8 +229,10 @@ def attribute(
             seconds=time.perf_counter() - started,
             peak_memory_gib=peak_memory_gib(lm.device),
             versions=versions(),
+            used=dict(found.used),
             notes=tuple(notes),
         ),
+        standard_error=found.standard_error,
     )
 
 
