@@ -23,7 +23,7 @@ ORDER = [
     {"scoring"},
     {"engines"},
     {"question"},
-    {"together"},
+    {"asking", "together"},
     {"api", "previewing"},
     {"compat", "evaluation", "batch"},
     {"__init__"},
