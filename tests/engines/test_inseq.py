@@ -22,7 +22,7 @@ from torch import Tensor
 
 import spanwise
 from spanwise.engines import captum_gradient, captum_perturbation, native_attention
-from spanwise.engines.protocol import Runner
+from spanwise.engines.protocol import Runner, as_found
 from spanwise.errors import InputError, MethodError, OptionError
 from spanwise.methods import find_method
 from spanwise.scoring.baselines import baseline_embeddings
@@ -90,7 +90,7 @@ def run(runner: Runner, scorer: Scorer, options: Mapping[str, Any]) -> Tensor:
     torch.manual_seed(0)
     np.random.seed(0)
     with scorer.lm.session():
-        return runner(scorer, options).cpu()
+        return as_found(runner(scorer, options)).scores.cpu()
 
 
 def inseq(method: str, scorer: Scorer, **options: Any) -> Tensor:
