@@ -1,0 +1,71 @@
+"""Who calls whom, a question, a reasoning between <think> tags, and the answer: three kinds, two with a known way.
+
+chain: the reasoning follows two calls, and the answer repeats its last name: through the reasoning.
+aside: the reasoning tells of somebody else's call, and the answer must come from the prompt: direct.
+echo: the reasoning tells the very call that is asked for: the answer can come from both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from grammars import ANSWER, CONTEXT, NAMES, TARGET, Document
+
+KINDS = ("chain", "aside", "echo")
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """A prompt and what should follow.
+
+    Attributes:
+        kind: One of `KINDS`.
+        calls: Who calls whom, in the prompt's order.
+        prompt: Calls and question.
+        reasoning: With its tags.
+        answer: With a space before it; its last word is the name asked for.
+        name: That name.
+        told: The call that the reasoning, or for "aside" the answer, takes the name from.
+    """
+
+    kind: str
+    calls: tuple[tuple[str, str], ...]
+    prompt: str
+    reasoning: str
+    answer: str
+    name: str
+    told: tuple[str, str]
+
+
+def draw(rng: Random, kind: str, count: int = 6) -> Puzzle:
+    """Return a puzzle of one kind with `count` calls, at least 3."""
+    chosen = rng.sample(NAMES, count + 1)
+    calls = list(zip(chosen[:-1], chosen[1:], strict=True))  # a line, told in any order
+    at = rng.randrange(count - 1)
+    (first, second), (_, third) = calls[at], calls[at + 1]
+    elsewhere = rng.choice([call for i, call in enumerate(calls) if i not in (at, at - 1, at + 1)] or [calls[at - 2]])
+    rng.shuffle(calls)
+    facts = " ".join(f"{caller} calls {called}." for caller, called in calls)
+    if kind == "chain":
+        question, answer, name, told = f"Whom does {first} reach in two calls?", f" {first} reaches", third, second
+        thought = f"{first} calls {second}. {second} calls {third}."
+    elif kind == "aside":
+        question = f"Say whom {elsewhere[0]} calls. Whom does {first} call?"
+        thought, answer, name, told = f"{elsewhere[0]} calls {elsewhere[1]}.", f" {first} calls", second, first
+    else:
+        question, answer, name, told = f"Whom does {first} call?", f" {first} calls", second, first
+        thought = f"{first} calls {second}."
+    reasoning = f"<think> {thought}</think>"
+    return Puzzle(kind, tuple(calls), f"Calls: {facts}\n{question}\n", reasoning, f"{answer} {name}.", name, (told, name))
+
+
+def document(rng: Random, count: int) -> Document:
+    """Return a puzzle of up to `count` calls to train on."""
+    puzzle = draw(rng, rng.choice(KINDS), max(3, count))
+    pieces: Document = [(puzzle.prompt, CONTEXT), ("<think>", TARGET)]
+    for sentence in puzzle.reasoning.removeprefix("<think>").removesuffix("</think>").split(".")[:-1]:
+        before, name = sentence.rsplit(" ", 1)
+        pieces += [(before, TARGET), (f" {name}", ANSWER), (".", TARGET)]
+    before = puzzle.answer.removesuffix(f" {puzzle.name}.")
+    return [*pieces, ("</think>", TARGET), (before, TARGET), (f" {puzzle.name}", ANSWER), (".", TARGET)]
