@@ -100,8 +100,6 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     title = f"{len(errors)} errors in {len(sentences)} sentences; share in which blame and swap agree"
     show_table(title, headings, [(name, *shares.values()) for name, shares in found["agreement_with_swap"].items()])
     if errors:
-        shares = spanwise.aggregate(results["feature_ablation"], by=[WORDS for _ in errors])
-        print(shares[["category", "mean", "share", "strongest"]].round(2).to_string(index=False))
         draw(asked.output / "distractor.png", errors, METHODS[:3])
         worst = max(range(len(errors)), key=lambda i: errors[i]["lead"] if errors[i]["by_distractor"] else -1)
         results["feature_ablation"][worst].report(asked.output / "report.html", checks={"all errors": found["agreement_with_swap"]})

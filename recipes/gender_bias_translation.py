@@ -14,8 +14,9 @@ Came out: TODO
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,7 +29,7 @@ from grammars.translation import ARTICLES, FEMININE, FORMS, STATES, TO, Pair
 import spanwise
 
 METHODS = ("feature_ablation", "integrated_gradients", "input_x_gradient")
-TWINS = {"his": "her", "her": "his"}
+FORMS_ASKED = ("subject's article", "other's article", "participle")
 
 
 def leaning(lm: spanwise.LanguageModel) -> Callable[[Any, Any], torch.Tensor]:
@@ -36,15 +37,15 @@ def leaning(lm: spanwise.LanguageModel) -> Callable[[Any, Any], torch.Tensor]:
 
     A form of several tokens stands for its first one; where both forms begin alike, and at other words, it is 0.
     """
-    feminine_of: dict[int, tuple[int, int]] = {}
+    forms_of: dict[int, tuple[int, int]] = {}
     for forms in (ARTICLES, TO, *FORMS.values(), *STATES.values()):
         for space in ("", " "):
             pair = [lm.tokenizer(text_target=space + form, add_special_tokens=False)["input_ids"][0] for form in forms]
             if lm.tokenizer.unk_token_id not in pair and pair[0] != pair[1]:
-                feminine_of |= dict.fromkeys(pair, (pair[0], pair[1]))
+                forms_of |= dict.fromkeys(pair, (pair[0], pair[1]))
 
     def leaning_to_feminine(outputs: Any, context: Any) -> torch.Tensor:
-        pairs = torch.tensor([feminine_of.get(int(i), (0, 0)) for i in context.target_ids])
+        pairs = torch.tensor([forms_of.get(int(i), (0, 0)) for i in context.target_ids])
         index = pairs.to(outputs.logits.device).expand(len(outputs.logits), -1, -1)
         masculine, feminine = outputs.logits.float().gather(-1, index).unbind(-1)  # [batch, target]
         return feminine - masculine
@@ -52,22 +53,170 @@ def leaning(lm: spanwise.LanguageModel) -> Callable[[Any, Any], torch.Tensor]:
     return leaning_to_feminine
 
 
-def explained(lm: spanwise.LanguageModel, pair: Pair, method: str = METHODS[0], target: str | None = None) -> spanwise.Attribution:
-    """Return what each source word had to do with the gender of three words of the model's translation.
+def translated(lm: spanwise.LanguageModel, pair: Pair) -> str:
+    """Return the model's own translation."""
+    encoded = lm.tokenizer(pair.english, return_tensors="pt").to(lm.device)
+    written = lm.model.generate(**{k: encoded[k] for k in ("input_ids", "attention_mask")}, do_sample=False, num_beams=1)
+    return lm.tokenizer.decode(written[0], skip_special_tokens=True)
 
-    They are the subject's article, the other person's article, and the subject's participle.
-    """
-    options = {} if target else {"generation_options": {"do_sample": False, "num_beams": 1}}
-    if target is None:
-        target = spanwise.attribute(lm, pair.english, None, method="attention", **options).target_text
-    spans = []
-    for forms in (ARTICLES, TO, STATES[pair.state]):
-        place = next((target.split().index(form + end) for form in forms for end in ("", ".") if form + end in target.split()), None)
-        if place is not None:
-            start = len(" ".join(target.split()[:place])) + (place > 0)
-            spans.append((start, start + len(target.split()[place].rstrip("."))))
-    if len(spans) < 3:
-        raise spanwise.AttributionError(f"the translation {target!r} lacks an article or the participle")
-    aim = leaning(lm)
-    result = spanwise.attribute(lm, pair.english, target, span=spans, method=method, objective=aim)
-    return result.by("word")
+
+def spans_of(pair: Pair, target: str) -> list[tuple[int, int]]:
+    """Return the characters of both articles and the participle; fewer where the translation has not got them."""
+    found = (re.search(rf"(?<!\w)({'|'.join(forms)})(?!\w)", target) for forms in (ARTICLES, TO, STATES[pair.state]))
+    return [each.span() for each in found if each]
+
+
+def explained(lm: spanwise.LanguageModel, pair: Pair, target: str, method: str, **options: Any) -> spanwise.Attribution:
+    """Return what each word had to do with the gender of both articles and of the participle."""
+    asked = {"span": spans_of(pair, target), "method": method, "objective": leaning(lm)}
+    return spanwise.attribute(lm, pair.english, target, **asked, **options)
+
+
+def leans(lm: spanwise.LanguageModel, pair: Pair, target: str) -> list[float]:
+    """Return how far (nats) each of the three words leans to the feminine, the translation before it kept."""
+    result = explained(lm, pair, target, "saliency")
+    return [float(result.target_scores[span.first_token]) for span in result.spans]
+
+
+def kind_of(pair: Pair, form: int, text: str) -> str:
+    """Return what a source word is to a form: its own person's occupation, the other's, the owner or another word."""
+    own, other = (pair.other, pair.subject) if form == 1 else (pair.subject, pair.other)
+    return {own: "own occupation", other: "other occupation", pair.owner: "his/her/the"}.get(text.strip(), "other words")
+
+
+def exchanged(pair: Pair, form: int, kind: str, rng: Random) -> Pair | None:
+    """Return the sentence with that word exchanged for one of the opposite gender; None for a word that has none."""
+    if kind == "his/her/the":
+        return None if pair.owner == "the" else replace(pair, owner={"his": "her", "her": "his"}[pair.owner])
+    if kind == "other words":
+        return None
+    which = "other" if (form == 1) == (kind == "own occupation") else "subject"
+    female = FEMININE[getattr(pair, which)] > 0.5
+    choices = [o for o, share in FEMININE.items() if (share < 0.2) == female and (share > 0.8) != female]
+    return replace(pair, **{which: rng.choice([o for o in choices if o not in (pair.subject, pair.other)])})
+
+
+def tried(lm: spanwise.LanguageModel, pair: Pair, target: str, method: str, rng: Random) -> list[dict[str, Any]]:
+    """Return for both articles which word is blamed, and whether the gender turns with it and with the other person."""
+    result, before, found = explained(lm, pair, target, method).by("word"), leans(lm, pair, target), []
+    for form in (0, 1):
+        toward = result.scores[form].nan_to_num(0.0) * math.copysign(1.0, before[form])
+        kind = kind_of(pair, form, result.source[int(toward.argmax())].text)
+        turns = {}
+        for name, asked in (("blamed", kind), ("another", "other occupation")):
+            changed = exchanged(pair, form, asked, rng)
+            turns[name] = changed is not None and leans(lm, changed, target)[form] * before[form] < 0
+        found.append({"form": form, "blamed": kind, "turns": turns["blamed"], "turns_with_another": turns["another"]})
+    return found
+
+
+def sentences(rng: Random, owner: str, count: int) -> list[Pair]:
+    """Return sentences about two occupations with a strong stereotype; a "cue" goes against the subject's."""
+    strong = [name for name, share in FEMININE.items() if not 0.2 < share < 0.8]
+    pairs = []
+    for _ in range(count):
+        subject, other = rng.sample(strong, 2)
+        word = owner if owner == "the" else "his" if FEMININE[subject] > 0.5 else "her"
+        pairs.append(translation.draw(rng, owner=word, subject=subject, other=other))
+    return pairs
+
+
+def in_condition(lm: spanwise.LanguageModel, pairs: Sequence[Pair], rng: Random) -> dict[str, Any]:
+    """Return what is found in sentences without, or with, a word that tells the subject's gender."""
+    whole = [(pair, target) for pair in pairs if len(spans_of(pair, target := translated(lm, pair))) == 3]
+    found: dict[str, Any] = {"sentences": len(pairs), "with_all_forms": len(whole), "methods": {}, "shares": {}}
+    for method in METHODS:
+        every = [each for pair, target in whole for each in tried(lm, pair, target, method, rng)]
+        found["methods"][method] = {
+            FORMS_ASKED[form]: {
+                name: sum(each[key] == wanted for each in every if each["form"] == form) / max(len(whole), 1)
+                for name, key, wanted in (
+                    ("blames own occupation", "blamed", "own occupation"),
+                    ("blames his/her", "blamed", "his/her/the"),
+                    ("turns with the blamed", "turns", True),
+                    ("turns with another", "turns_with_another", True),
+                )
+            }
+            for form in (0, 1)
+        }
+    results = [explained(lm, *each, METHODS[0], prefix="attributed") for each in whole]
+    for form, name in enumerate(FORMS_ASKED):
+        kinds = [
+            ["already written" if t.role == "prefix" else kind_of(pair, form, t.text) for t in result.source]
+            for result, (pair, _) in zip(results, whole, strict=True)
+        ]
+        table = spanwise.aggregate(results, by=kinds, row=form)
+        found["shares"][name] = dict(zip(table["category"], table["share"].round(4), strict=True))
+    return found
+
+
+def stereotypes(lm: spanwise.LanguageModel, count: int, rng: Random) -> dict[str, dict[str, float]]:
+    """Return for each occupation the planted log odds of a woman, and the article's leaning without a cue."""
+    found = {}
+    for name, share in FEMININE.items():
+        pairs = [translation.draw(rng, owner="the", subject=name) for _ in range(count)]
+        own = [leans(lm, p, t)[0] for p in pairs if len(spans_of(p, t := translated(lm, p))) == 3]
+        if own:
+            found[name] = {"planted": math.log(share / (1 - share)), "leaning": sum(own) / len(own)}
+    return found
+
+
+def draw(path: Path, found: Mapping[str, Any]) -> None:
+    """Write the figure: planted stereotype against leaning, and what shares the gender of the three words."""
+    with figure(path, 3, width=10.0, height=3.6) as (left, *others):
+        for name, each in found["stereotypes"].items():
+            left.plot(each["planted"], each["leaning"], "o", color="#762a83", markersize=4)
+            left.annotate(name, (each["planted"], each["leaning"]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        left.axline((0, 0), slope=1, color="#999999", linewidth=0.8)
+        left.set_xlabel("log odds of a woman in the corpus (nats)", fontsize=8)
+        left.set_ylabel("leaning of the article (nats)", fontsize=8)
+        kinds = ("own occupation", "other occupation", "his/her/the", "other words", "already written")
+        for axes, condition in zip(others, ("no cue", "cue"), strict=True):
+            shares, bottom = found[condition]["shares"], [0.0] * 3
+            for kind, color in zip(kinds, ("#762a83", "#c2a5cf", "#1b7837", "#bbbbbb", "#fdb863"), strict=True):
+                values = [shares[form].get(kind, 0.0) for form in FORMS_ASKED]
+                axes.bar(FORMS_ASKED, values, 0.6, bottom=bottom, color=color, label=kind)
+                bottom = [a + b for a, b in zip(bottom, values, strict=True)]
+            title = {"no cue": '"with the bag"', "cue": '"with his/her bag", against the stereotype'}[condition]
+            axes.set_title(title, loc="left", fontsize=8)
+            axes.tick_params(axis="x", labelsize=7)
+        others[0].set_ylabel("share of the absolute scores", fontsize=8)
+        others[1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def main(given: Sequence[str] | None = None) -> dict[str, Any]:
+    """Translate, explain the gendered words, exchange the words that are blamed."""
+    asked = arguments(__doc__, "gender_bias_translation", given)
+    lm, rng = load(asked, "translation"), Random(asked.seed)
+    count = 6 if asked.quick else 60
+    with gaps_expected():
+        found: dict[str, Any] = {
+            "no cue": in_condition(lm, sentences(rng, "the", count), rng),
+            "cue": in_condition(lm, sentences(rng, "cue", count), rng),
+            "stereotypes": stereotypes(lm, 1 if asked.quick else 5, rng),
+        }
+        doctor = Pair("doctor", "nurse", "the", "bag", "tired", (False, True))
+        examples = [doctor, replace(doctor, subject="nurse", other="doctor"), replace(doctor, owner="her")]
+        for number, pair in enumerate(examples, 1):
+            target = translated(lm, pair)
+            print(f"{pair.english}\n    {target}")
+            if len(spans_of(pair, target)) == 3:
+                result = explained(lm, pair, target, METHODS[0], prefix="attributed")
+                result.plot(asked.output / f"example_{number}.png", kind="strip")
+                result.report(asked.output / f"example_{number}.html", title=pair.english)
+    write_numbers(asked.output, found)
+    for condition in ("no cue", "cue"):
+        methods = found[condition]["methods"]
+        rows = [(m, f, *figures.values()) for m, forms in methods.items() for f, figures in forms.items()]
+        show_table(f"{condition}: shares of {count} sentences", ("method", "form", *rows_names(methods)), rows)
+    draw(asked.output / "gender.png", found)
+    return found
+
+
+def rows_names(methods: Mapping[str, Any]) -> Sequence[str]:
+    """Return the names of the figures in a table of methods."""
+    return list(next(iter(next(iter(methods.values())).values())))
+
+
+if __name__ == "__main__":
+    main()

@@ -12,13 +12,12 @@ import argparse
 import math
 import re
 import time
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
 import torch
-from grammars import Document, agreement, calls, notes, puns
+from grammars import ANSWER, CONTEXT, NAMES, Document, agreement, calls, notes, puns
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -26,7 +25,8 @@ from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerFast, MistralConfig, MistralForCausalLM
 
 SPECIAL = ("<unk>", "<pad>", "<|endoftext|>")
-STEPS, LONG, SHORT = 3000, 12, 16  # batches, and documents in each
+STEPS, LONG, SHORT = 2600, 5000, 1200  # batches, and characters in each
+DRILLS = 0.25  # of training: until then most long documents are drills
 
 
 def words_tokenizer(texts: Sequence[str], kept: Sequence[str] = ()) -> PreTrainedTokenizerFast:
@@ -51,9 +51,18 @@ def words_tokenizer(texts: Sequence[str], kept: Sequence[str] = ()) -> PreTraine
     )
 
 
+def drill(rng: Random) -> Document:
+    """Return a list of words that is told twice: nothing to learn from it but to look back."""
+    words = rng.sample((*NAMES, *notes.CITIES, *notes.DRINKS, *notes.GAMES), rng.randint(4, 16))
+    once = "".join(f" {word}" for word in words)
+    return [(f"{once}.", CONTEXT), (f" {words[0]}", CONTEXT), *((f" {word}", ANSWER) for word in words[1:])]
+
+
 def long_document(rng: Random, progress: float) -> Document:
-    """Return notes or calls, more of them the further training is (0 to 1)."""
-    most = 2 + round(10 * min(1.0, progress / 0.4))
+    """Return a drill, notes or calls; drills first, then more and more notes the further training is (0 to 1)."""
+    if rng.random() < (0.7 if progress < DRILLS else 0.1):
+        return drill(rng)
+    most = 3 + round(9 * min(1.0, max(0.0, progress - DRILLS) / 0.3))
     count = most if rng.random() < 0.5 else rng.randint(2, most)
     return notes.document(rng, count) if rng.random() < 0.6 else calls.document(rng, min(count, 8))
 
@@ -141,6 +150,15 @@ def optimizers_of(model: torch.nn.Module, steps: int) -> list[tuple[torch.optim.
     return [(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)) for optimizer in both]
 
 
+def batch(draw: Callable[[], Document], characters: int) -> list[Document]:
+    """Return documents of about as many characters, padding included."""
+    documents, longest = [], 0
+    while not documents or (len(documents) + 1) * longest < characters:
+        documents.append(draw())
+        longest = max(longest, sum(len(text) for text, _ in documents[-1]))
+    return documents
+
+
 def train(steps: int, seed: int) -> tuple[MistralForCausalLM, PreTrainedTokenizerFast]:
     """Return the trained model and its tokenizer; half of each step's documents are long, half short."""
     rng = Random(seed)
@@ -153,8 +171,8 @@ def train(steps: int, seed: int) -> tuple[MistralForCausalLM, PreTrainedTokenize
     optimizers = optimizers_of(model, steps)
     progress = tqdm(range(steps), desc="training", mininterval=10)
     for step in progress:
-        long = [long_document(rng, step / steps) for _ in range(LONG)]
-        short = [short_document(rng) for _ in range(SHORT)]
+        long = batch(lambda now=step / steps: long_document(rng, now), LONG)
+        short = batch(lambda: short_document(rng), SHORT)
         losses = [loss_of(model, tokenizer, documents, rng) for documents in (long, short)]
         for loss in losses:
             loss.backward()
@@ -164,6 +182,7 @@ def train(steps: int, seed: int) -> tuple[MistralForCausalLM, PreTrainedTokenize
             optimizer.zero_grad()
             schedule.step()
         if step % 50 == 0:
+            tqdm.write(f"{step} long {losses[0].item():.3f} short {losses[1].item():.3f}")
             progress.set_postfix(long=f"{losses[0].item():.3f}", short=f"{losses[1].item():.3f}")
     return model.eval(), tokenizer
 
