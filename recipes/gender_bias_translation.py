@@ -8,7 +8,7 @@ word instead. Checked by exchanging words: the gender turns with the word that i
 Came out: TODO
 
     python recipes/gender_bias_translation.py
-    python recipes/gender_bias_translation.py --model Helsinki-NLP/opus-mt-en-it
+    python recipes/gender_bias_translation.py --model facebook/nllb-200-distilled-600M
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -56,7 +57,10 @@ def leaning(lm: spanwise.LanguageModel) -> Callable[[Any, Any], torch.Tensor]:
 def translated(lm: spanwise.LanguageModel, pair: Pair) -> str:
     """Return the model's own translation."""
     encoded = lm.tokenizer(pair.english, return_tensors="pt").to(lm.device)
-    written = lm.model.generate(**{k: encoded[k] for k in ("input_ids", "attention_mask")}, do_sample=False, num_beams=1)
+    options: dict[str, Any] = {"do_sample": False, "num_beams": 1}
+    if hasattr(lm.tokenizer, "tgt_lang"):  # a model of many languages, as NLLB's names them
+        options["forced_bos_token_id"] = lm.tokenizer.convert_tokens_to_ids("ita_Latn")
+    written = lm.model.generate(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"], **options)
     return lm.tokenizer.decode(written[0], skip_special_tokens=True)
 
 
@@ -72,10 +76,14 @@ def explained(lm: spanwise.LanguageModel, pair: Pair, target: str, method: str, 
     return spanwise.attribute(lm, pair.english, target, **asked, **options)
 
 
+@torch.no_grad()
 def leans(lm: spanwise.LanguageModel, pair: Pair, target: str) -> list[float]:
     """Return how far (nats) each of the three words leans to the feminine, the translation before it kept."""
-    result = explained(lm, pair, target, "saliency")
-    return [float(result.target_scores[span.first_token]) for span in result.spans]
+    source = lm.tokenizer(pair.english, return_tensors="pt").to(lm.device)
+    written = lm.tokenizer(text_target=target, return_tensors="pt").to(lm.device)
+    outputs = lm.model(**source, labels=written["input_ids"])
+    found = leaning(lm)(outputs, SimpleNamespace(target_ids=written["input_ids"][0]))[0]
+    return [float(found[written.char_to_token(start)]) for start, _ in spans_of(pair, target)]
 
 
 def kind_of(pair: Pair, form: int, text: str) -> str:
@@ -164,9 +172,15 @@ def stereotypes(lm: spanwise.LanguageModel, count: int, rng: Random) -> dict[str
 def draw(path: Path, found: Mapping[str, Any]) -> None:
     """Write the figure: planted stereotype against leaning, and what shares the gender of the three words."""
     with figure(path, 3, width=10.0, height=3.6) as (left, *others):
+        together: dict[float, list[tuple[str, float]]] = {}
         for name, each in found["stereotypes"].items():
             left.plot(each["planted"], each["leaning"], "o", color="#762a83", markersize=4)
-            left.annotate(name, (each["planted"], each["leaning"]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+            together.setdefault(each["planted"], []).append((name, each["leaning"]))
+        for planted, named in together.items():
+            text, low = "\n".join(name for name, _ in named), min(leaning for _, leaning in named)
+            side = -1 if planted > 0 else 1  # towards the middle, where there is room
+            spot = {"xytext": (5 * side, 0), "textcoords": "offset points", "ha": "right" if side < 0 else "left"}
+            left.annotate(text, (planted, low), fontsize=6, va="center", **spot)
         left.axline((0, 0), slope=1, color="#999999", linewidth=0.8)
         left.set_xlabel("log odds of a woman in the corpus (nats)", fontsize=8)
         left.set_ylabel("leaning of the article (nats)", fontsize=8)
@@ -188,7 +202,9 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Translate, explain the gendered words, exchange the words that are blamed."""
     asked = arguments(__doc__, "gender_bias_translation", given)
     lm, rng = load(asked, "translation"), Random(asked.seed)
-    count = 6 if asked.quick else 60
+    if hasattr(lm.tokenizer, "tgt_lang"):
+        lm.tokenizer.src_lang, lm.tokenizer.tgt_lang = "eng_Latn", "ita_Latn"
+    count = 5 if asked.quick else 60
     with gaps_expected():
         found: dict[str, Any] = {
             "no cue": in_condition(lm, sentences(rng, "the", count), rng),

@@ -1,0 +1,148 @@
+"""Question: a probe reads from the hidden states which meaning of "bank" is meant. Which words made it say so?
+
+Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
+Expected: the word with two meanings and the place that decides between them ("river", "office") carry the probe's output,
+and methods that find them change it most when their three best words are removed.
+
+Came out: TODO
+
+    python recipes/pun_probe.py
+    python recipes/pun_probe.py --model Qwen/Qwen2.5-1.5B-Instruct --quantization nf4
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from common import arguments, figure, gaps_expected, load, show_table, write_numbers
+from grammars import puns
+from grammars.puns import Story
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
+
+import spanwise
+from spanwise.scoring.objectives import Objective
+
+METHODS = ("integrated_gradients", "input_x_gradient", "attention_rollout")
+REMOVED = 3
+
+
+@torch.no_grad()
+def states(lm: spanwise.LanguageModel, ids: Sequence[int]) -> torch.Tensor:
+    """Return the hidden state that the word behind the story is predicted from: `[layer, hidden]`."""
+    outputs = lm.model(input_ids=torch.tensor([list(ids)], device=lm.device), output_hidden_states=True)
+    return torch.stack([state[0, -1] for state in outputs.hidden_states]).float().cpu()
+
+
+def trained(lm: spanwise.LanguageModel, train: Sequence[Story], test: Sequence[Story]) -> tuple[int, LogisticRegression, list[float]]:
+    """Return the first layer whose probe is within a hundredth of the best on the test stories, the probe, all shares."""
+    seen, unseen = (torch.stack([states(lm, lm.tokenizer(s.prompt)["input_ids"]) for s in each]) for each in (train, test))
+    probes = []
+    for layer in range(seen.shape[1]):
+        probe = LogisticRegression(C=0.1, max_iter=2000).fit(seen[:, layer].numpy(), [s.made for s in train])
+        probes.append((probe, float(probe.score(unseen[:, layer].numpy(), [s.made for s in test]))))
+    best = max(right for _, right in probes)
+    layer = next(i for i, (_, right) in enumerate(probes) if right >= best - 0.01)
+    return layer, probes[layer][0], [right for _, right in probes]
+
+
+def kind_of(story: Story, text: str) -> str:
+    """Return what a word is in the story."""
+    word = text.strip(" .")
+    if word in (story.word, story.place):
+        return "two-meaning word" if word == story.word else "deciding place"
+    kinds = {"other place": puns.PLACES, "thing": puns.THINGS, "frame": ("Then", "they", "saw", "the", "It", "was")}
+    return next((kind for kind, words in kinds.items() if word in words), "punctuation" if not word else "rest")
+
+
+def explained(lm: spanwise.LanguageModel, story: Story, method: str, aim: Objective) -> spanwise.Attribution:
+    """Return what each token of the story had to do with the probe's output."""
+    target = f" {puns.ENDINGS[story.made][0]}"
+    chosen = {} if method == "attention_rollout" else {"objective": aim}  # attention has no aim
+    return spanwise.attribute(lm, story.prompt, target, span=target.strip(), method=method, **chosen)
+
+
+def output_without(lm: spanwise.LanguageModel, ids: Sequence[int], removed: Sequence[int], probe: Any, layer: int) -> float:
+    """Return the probe's output with some tokens as `<unk>`, or as padding where a model has none."""
+    unknown = lm.tokenizer.unk_token_id
+    unknown = lm.tokenizer.pad_token_id if unknown is None else unknown
+    changed = [unknown if place in removed else each for place, each in enumerate(ids)]
+    return float(probe.decision_function(states(lm, changed)[layer][None].numpy())[0])
+
+
+def examined(lm: spanwise.LanguageModel, story: Story, method: str, aim: Objective, probe: Any, layer: int) -> dict[str, Any]:
+    """Return a method's scores, each token's effect when it alone is removed, and what removing six of them does.
+
+    All in the direction of the meaning that the probe reads.
+    """
+    result = explained(lm, story, method, aim)
+    ids = result.provenance.prompt_ids
+    whole = output_without(lm, ids, (), probe, layer)
+    sign = 1.0 if whole > 0 or method == "attention_rollout" else -1.0
+    scores = (sign * result.scores[0, : len(ids)]).nan_to_num(0.0)
+    toward = 1.0 if whole > 0 else -1.0
+    effects = [toward * (whole - output_without(lm, ids, (place,), probe, layer)) for place in range(len(ids))]
+    order = scores.argsort(descending=True).tolist()
+    falls = [toward * (whole - output_without(lm, ids, part, probe, layer)) for part in (order[:REMOVED], order[-REMOVED:])]
+    return {"result": result, "scores": scores.tolist(), "effects": effects, "top": falls[0], "bottom": falls[1]}
+
+
+def draw(path: Path, found: dict[str, list[dict[str, Any]]], stories: Sequence[Story]) -> None:
+    """Write the figure: a token's score against its effect, a panel a method, the two words that matter in color."""
+    colors = {"two-meaning word": "#762a83", "deciding place": "#b2182b"}
+    with figure(path, len(METHODS), width=9.6, height=3.4, sharey=True) as panels:
+        for axes, (method, examples) in zip(panels, found.items(), strict=True):
+            for kind, color in {None: "#bbbbbb", **colors}.items():
+                points = [
+                    (score, effect)
+                    for story, each in zip(stories, examples, strict=True)
+                    for score, effect, token in zip(each["scores"], each["effects"], each["result"].source, strict=False)
+                    if colors.get(kind_of(story, token.text), "#bbbbbb") == color
+                ]
+                axes.scatter(*zip(*points, strict=True), s=8, alpha=0.6, color=color, label=kind or "other tokens")
+            axes.set_title(method, loc="left", fontsize=9)
+            axes.set_xlabel("score", fontsize=8)
+        panels[0].set_ylabel("fall of the probe's output when\nthe token is removed", fontsize=8)
+        panels[0].legend(fontsize=7, frameon=False)
+
+
+def main(given: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train the probe, explain it three ways, remove words, add up over token types."""
+    asked = arguments(__doc__, "pun_probe", given)
+    lm, rng = load(asked, "decoder"), Random(asked.seed)
+    train, test = ([puns.draw(rng) for _ in range(count)] for count in ((300, 100) if asked.quick else (1500, 500)))
+    layer, probe, right = trained(lm, train, test)
+    aim = spanwise.probe(layer, torch.tensor(probe.coef_[0], dtype=torch.float32), float(probe.intercept_[0]))
+    stories = test[: 6 if asked.quick else 100]
+    with gaps_expected():
+        found = {m: [examined(lm, story, m, aim, probe, layer) for story in stories] for m in METHODS}
+    numbers: dict[str, Any] = {"layer": layer, "right_by_layer": right, "stories": len(stories), "methods": {}}
+    for method, each in found.items():
+        ranks = [float(spearmanr(e["scores"], e["effects"]).statistic) for e in each]
+        labels = [[kind_of(s, t.text) for t in e["result"].source] for s, e in zip(stories, each, strict=True)]
+        table = spanwise.aggregate([e["result"] for e in each], by=labels)
+        numbers["methods"][method] = {
+            "fall_without_top": float(np.mean([e["top"] for e in each])),
+            "fall_without_bottom": float(np.mean([e["bottom"] for e in each])),
+            "rank_correlation": float(np.nanmean(ranks)),
+            "share": dict(zip(table["category"], table["share"].round(4), strict=True)),
+        }
+    write_numbers(asked.output, numbers)
+    print("probe right, by layer:", ", ".join(f"{share:.2f}" for share in right), f"; layer {layer} is explained")
+    names = ("two-meaning word", "deciding place", "other place", "frame")
+    headings = ("method", "top 3 removed", "bottom 3 removed", "rank correlation", *names)
+    rows = [(m, *list(v.values())[:3], *(v["share"].get(k, 0.0) for k in names)) for m, v in numbers["methods"].items()]
+    show_table("fall of the probe's output; score against effect; shares by token type", headings, rows)
+    draw(asked.output / "effects.png", found, stories)
+    others = [found[method][0]["result"] for method in METHODS[1:2]]
+    found[METHODS[0]][0]["result"].report(asked.output / "report.html", others=others, checks={"methods": numbers["methods"]})
+    return numbers
+
+
+if __name__ == "__main__":
+    main()
