@@ -14,11 +14,11 @@ Came out: TODO
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
-from common import arguments, figure, gaps_expected, load, log_probs, show_table, write_numbers
+from common import arguments, gaps_expected, load, log_probs, show_table, write_numbers
+from figures.agreement import draw
 from grammars import agreement
 from grammars.agreement import OTHER, VERBS, Sentence
 
@@ -62,20 +62,6 @@ def agrees(errors: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
     return {name: sum(found) / len(found) if found else float("nan") for name, found in named.items()}
 
 
-def draw(path: Path, errors: Sequence[dict[str, Any]], methods: Sequence[str]) -> None:
-    """Write the figure: the distractor's score against what swapping its number does, a panel a method."""
-    with figure(path, len(methods), width=3.2 * len(methods), squeeze=False, sharey=True) as panels:
-        for axes, method in zip(panels[0], methods, strict=True):
-            for by, color, marker, label in ((True, "#b2182b", "o", "distractor"), (False, "#2166ac", "^", "subject")):
-                kept = [each for each in errors if each["by_distractor"] == by]
-                xs, ys = [each[method]["distractor"] for each in kept], [each["fall"] for each in kept]
-                axes.scatter(xs, ys, s=14, alpha=0.6, color=color, marker=marker, label=f"{label} at fault ({len(kept)})")
-            axes.set_title(method, loc="left", fontsize=9)
-            axes.set_xlabel("score of the distractor (nats)", fontsize=8)
-        panels[0][0].set_ylabel("fall of the wrong verb's lead when the\ndistractor's number is swapped (nats)", fontsize=8)
-        panels[0][0].legend(fontsize=7, frameon=False)
-
-
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Find the model's errors, blame a word for each, swap the distractor, and compare."""
     asked = arguments(__doc__, "agreement_error", given)
@@ -102,7 +88,9 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     if errors:
         draw(asked.output / "distractor.png", errors, METHODS[:3])
         worst = max(range(len(errors)), key=lambda i: errors[i]["lead"] if errors[i]["by_distractor"] else -1)
-        results["feature_ablation"][worst].report(asked.output / "report.html", checks={"all errors": found["agreement_with_swap"]})
+        results["feature_ablation"][worst].report(
+            asked.output / "report.html", checks={"all errors": found["agreement_with_swap"]}
+        )
     return found
 
 

@@ -36,7 +36,9 @@ def arguments(description: str | None, name: str, given: Sequence[str] | None) -
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a name on the model hub or a folder; default: the recipe's own small model")
     parser.add_argument("--quantization", choices=("nf4", "fp4", "int8"), help="of the model's weights")
-    parser.add_argument("--output", type=Path, default=Path("out") / name, help="folder for report, figures and numbers")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out") / name, help="folder for report, figures and numbers"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer texts")
     parser.add_argument("--seed", type=int, default=0, help="of the texts and of methods that sample")
     asked = parser.parse_args(given)

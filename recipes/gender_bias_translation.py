@@ -1,11 +1,16 @@
 """Question: "The doctor asked the nurse to help": which source words drive the gender of the translated words?
 
-Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
-Expected: without "his" or "her", an article follows its own occupation and leans as far as the stereotype that was planted
-(`grammars/translation.py`: a nurse is a woman in 95 % of the corpus). With "his" or "her" the subject's forms follow that
-word instead. Checked by exchanging words: the gender turns with the word that is blamed, and not with another.
+Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
+Expected: without "his" or "her", an article follows its own occupation and leans as far as the stereotype that was
+planted (`grammars/translation.py`: a nurse is a woman in 95 % of the corpus). With "his" or "her" the subject's forms
+follow that word. Checked by exchanging words: the gender turns with the word that is blamed, and not with another.
 
-Came out: TODO
+Came out, 60 sentences a condition: feature ablation and integrated gradients blame the own occupation in all
+sentences without a cue, and "his" or "her" in all with one; exchanging it turned the article every time, exchanging
+the other person's occupation never did. With a cue, input x gradient blames another word in 15 to 25 %. The leaning
+is the planted log odds within 0.51 nats. Not expected: without a cue, a third of the scores for the subject's article
+is on "the" in "with the bag" (without it, it could have been "his"), and the participle takes 80 % of its gender from
+the Italian words already written, 2 % from the occupation. Swapping nurse and doctor swaps all forms.
 
     python recipes/gender_bias_translation.py
     python recipes/gender_bias_translation.py --model facebook/nllb-200-distilled-600M
@@ -17,20 +22,20 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from common import arguments, figure, gaps_expected, load, show_table, write_numbers
+from common import arguments, gaps_expected, load, show_table, write_numbers
+from figures.gender import FORMS as FORMS_ASKED
+from figures.gender import draw
 from grammars import translation
 from grammars.translation import ARTICLES, FEMININE, FORMS, STATES, TO, Pair
 
 import spanwise
 
 METHODS = ("feature_ablation", "integrated_gradients", "input_x_gradient")
-FORMS_ASKED = ("subject's article", "other's article", "participle")
 
 
 def leaning(lm: spanwise.LanguageModel) -> Callable[[Any, Any], torch.Tensor]:
@@ -89,7 +94,9 @@ def leans(lm: spanwise.LanguageModel, pair: Pair, target: str) -> list[float]:
 def kind_of(pair: Pair, form: int, text: str) -> str:
     """Return what a source word is to a form: its own person's occupation, the other's, the owner or another word."""
     own, other = (pair.other, pair.subject) if form == 1 else (pair.subject, pair.other)
-    return {own: "own occupation", other: "other occupation", pair.owner: "his/her/the"}.get(text.strip(), "other words")
+    return {own: "own occupation", other: "other occupation", pair.owner: "his/her/the"}.get(
+        text.strip(), "other words"
+    )
 
 
 def exchanged(pair: Pair, form: int, kind: str, rng: Random) -> Pair | None:
@@ -167,35 +174,6 @@ def stereotypes(lm: spanwise.LanguageModel, count: int, rng: Random) -> dict[str
         if own:
             found[name] = {"planted": math.log(share / (1 - share)), "leaning": sum(own) / len(own)}
     return found
-
-
-def draw(path: Path, found: Mapping[str, Any]) -> None:
-    """Write the figure: planted stereotype against leaning, and what shares the gender of the three words."""
-    with figure(path, 3, width=10.0, height=3.6) as (left, *others):
-        together: dict[float, list[tuple[str, float]]] = {}
-        for name, each in found["stereotypes"].items():
-            left.plot(each["planted"], each["leaning"], "o", color="#762a83", markersize=4)
-            together.setdefault(each["planted"], []).append((name, each["leaning"]))
-        for planted, named in together.items():
-            text, low = "\n".join(name for name, _ in named), min(leaning for _, leaning in named)
-            side = -1 if planted > 0 else 1  # towards the middle, where there is room
-            spot = {"xytext": (5 * side, 0), "textcoords": "offset points", "ha": "right" if side < 0 else "left"}
-            left.annotate(text, (planted, low), fontsize=6, va="center", **spot)
-        left.axline((0, 0), slope=1, color="#999999", linewidth=0.8)
-        left.set_xlabel("log odds of a woman in the corpus (nats)", fontsize=8)
-        left.set_ylabel("leaning of the article (nats)", fontsize=8)
-        kinds = ("own occupation", "other occupation", "his/her/the", "other words", "already written")
-        for axes, condition in zip(others, ("no cue", "cue"), strict=True):
-            shares, bottom = found[condition]["shares"], [0.0] * 3
-            for kind, color in zip(kinds, ("#762a83", "#c2a5cf", "#1b7837", "#bbbbbb", "#fdb863"), strict=True):
-                values = [shares[form].get(kind, 0.0) for form in FORMS_ASKED]
-                axes.bar(FORMS_ASKED, values, 0.6, bottom=bottom, color=color, label=kind)
-                bottom = [a + b for a, b in zip(bottom, values, strict=True)]
-            title = {"no cue": '"with the bag"', "cue": '"with his/her bag", against the stereotype'}[condition]
-            axes.set_title(title, loc="left", fontsize=8)
-            axes.tick_params(axis="x", labelsize=7)
-        others[0].set_ylabel("share of the absolute scores", fontsize=8)
-        others[1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:

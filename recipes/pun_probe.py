@@ -1,8 +1,8 @@
 """Question: a probe reads from the hidden states which meaning of "bank" is meant. Which words made it say so?
 
 Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
-Expected: the word with two meanings and the place that decides between them ("river", "office") carry the probe's output,
-and methods that find them change it most when their three best words are removed.
+Expected: the word with two meanings and the place that decides between them ("river", "office") carry the probe's
+output, and methods that find them change it most when their three best words are removed.
 
 Came out: TODO
 
@@ -13,13 +13,13 @@ Came out: TODO
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, figure, gaps_expected, load, show_table, write_numbers
+from common import arguments, gaps_expected, load, show_table, write_numbers
+from figures.puns import draw
 from grammars import puns
 from grammars.puns import Story
 from scipy.stats import spearmanr
@@ -39,9 +39,13 @@ def states(lm: spanwise.LanguageModel, ids: Sequence[int]) -> torch.Tensor:
     return torch.stack([state[0, -1] for state in outputs.hidden_states]).float().cpu()
 
 
-def trained(lm: spanwise.LanguageModel, train: Sequence[Story], test: Sequence[Story]) -> tuple[int, LogisticRegression, list[float]]:
-    """Return the first layer whose probe is within a hundredth of the best on the test stories, the probe, all shares."""
-    seen, unseen = (torch.stack([states(lm, lm.tokenizer(s.prompt)["input_ids"]) for s in each]) for each in (train, test))
+def trained(
+    lm: spanwise.LanguageModel, train: Sequence[Story], test: Sequence[Story]
+) -> tuple[int, LogisticRegression, list[float]]:
+    """Return the first layer with a probe within .01 of the best on the test stories, that probe, and all shares."""
+    seen, unseen = (
+        torch.stack([states(lm, lm.tokenizer(s.prompt)["input_ids"]) for s in each]) for each in (train, test)
+    )
     probes = []
     for layer in range(seen.shape[1]):
         probe = LogisticRegression(C=0.1, max_iter=2000).fit(seen[:, layer].numpy(), [s.made for s in train])
@@ -67,7 +71,9 @@ def explained(lm: spanwise.LanguageModel, story: Story, method: str, aim: Object
     return spanwise.attribute(lm, story.prompt, target, span=target.strip(), method=method, **chosen)
 
 
-def output_without(lm: spanwise.LanguageModel, ids: Sequence[int], removed: Sequence[int], probe: Any, layer: int) -> float:
+def output_without(
+    lm: spanwise.LanguageModel, ids: Sequence[int], removed: Sequence[int], probe: Any, layer: int
+) -> float:
     """Return the probe's output with some tokens as `<unk>`, or as padding where a model has none."""
     unknown = lm.tokenizer.unk_token_id
     unknown = lm.tokenizer.pad_token_id if unknown is None else unknown
@@ -75,7 +81,9 @@ def output_without(lm: spanwise.LanguageModel, ids: Sequence[int], removed: Sequ
     return float(probe.decision_function(states(lm, changed)[layer][None].numpy())[0])
 
 
-def examined(lm: spanwise.LanguageModel, story: Story, method: str, aim: Objective, probe: Any, layer: int) -> dict[str, Any]:
+def examined(
+    lm: spanwise.LanguageModel, story: Story, method: str, aim: Objective, probe: Any, layer: int
+) -> dict[str, Any]:
     """Return a method's scores, each token's effect when it alone is removed, and what removing six of them does.
 
     All in the direction of the meaning that the probe reads.
@@ -88,27 +96,11 @@ def examined(lm: spanwise.LanguageModel, story: Story, method: str, aim: Objecti
     toward = 1.0 if whole > 0 else -1.0
     effects = [toward * (whole - output_without(lm, ids, (place,), probe, layer)) for place in range(len(ids))]
     order = scores.argsort(descending=True).tolist()
-    falls = [toward * (whole - output_without(lm, ids, part, probe, layer)) for part in (order[:REMOVED], order[-REMOVED:])]
-    return {"result": result, "scores": scores.tolist(), "effects": effects, "top": falls[0], "bottom": falls[1]}
-
-
-def draw(path: Path, found: dict[str, list[dict[str, Any]]], stories: Sequence[Story]) -> None:
-    """Write the figure: a token's score against its effect, a panel a method, the two words that matter in color."""
-    colors = {"two-meaning word": "#762a83", "deciding place": "#b2182b"}
-    with figure(path, len(METHODS), width=9.6, height=3.4, sharey=True) as panels:
-        for axes, (method, examples) in zip(panels, found.items(), strict=True):
-            for kind, color in {None: "#bbbbbb", **colors}.items():
-                points = [
-                    (score, effect)
-                    for story, each in zip(stories, examples, strict=True)
-                    for score, effect, token in zip(each["scores"], each["effects"], each["result"].source, strict=False)
-                    if colors.get(kind_of(story, token.text), "#bbbbbb") == color
-                ]
-                axes.scatter(*zip(*points, strict=True), s=8, alpha=0.6, color=color, label=kind or "other tokens")
-            axes.set_title(method, loc="left", fontsize=9)
-            axes.set_xlabel("score", fontsize=8)
-        panels[0].set_ylabel("fall of the probe's output when\nthe token is removed", fontsize=8)
-        panels[0].legend(fontsize=7, frameon=False)
+    falls = [
+        toward * (whole - output_without(lm, ids, part, probe, layer)) for part in (order[:REMOVED], order[-REMOVED:])
+    ]
+    found = {"scores": scores.tolist(), "effects": effects, "top": falls[0], "bottom": falls[1]}
+    return found | {"result": result, "kinds": [kind_of(story, token.text) for token in result.source]}
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
@@ -124,8 +116,7 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     numbers: dict[str, Any] = {"layer": layer, "right_by_layer": right, "stories": len(stories), "methods": {}}
     for method, each in found.items():
         ranks = [float(spearmanr(e["scores"], e["effects"]).statistic) for e in each]
-        labels = [[kind_of(s, t.text) for t in e["result"].source] for s, e in zip(stories, each, strict=True)]
-        table = spanwise.aggregate([e["result"] for e in each], by=labels)
+        table = spanwise.aggregate([e["result"] for e in each], by=[e["kinds"] for e in each])
         numbers["methods"][method] = {
             "fall_without_top": float(np.mean([e["top"] for e in each])),
             "fall_without_bottom": float(np.mean([e["bottom"] for e in each])),
@@ -138,9 +129,11 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     headings = ("method", "top 3 removed", "bottom 3 removed", "rank correlation", *names)
     rows = [(m, *list(v.values())[:3], *(v["share"].get(k, 0.0) for k in names)) for m, v in numbers["methods"].items()]
     show_table("fall of the probe's output; score against effect; shares by token type", headings, rows)
-    draw(asked.output / "effects.png", found, stories)
+    draw(asked.output / "effects.png", found)
     others = [found[method][0]["result"] for method in METHODS[1:2]]
-    found[METHODS[0]][0]["result"].report(asked.output / "report.html", others=others, checks={"methods": numbers["methods"]})
+    found[METHODS[0]][0]["result"].report(
+        asked.output / "report.html", others=others, checks={"methods": numbers["methods"]}
+    )
     return numbers
 
 

@@ -48,7 +48,9 @@ def cited(lm: spanwise.LanguageModel, case: notes.Case) -> tuple[spanwise.Attrib
     return result, citations
 
 
-def followed_down(lm: spanwise.LanguageModel, case: notes.Case, result: spanwise.Attribution, row: int, document: int) -> dict[str, str]:
+def followed_down(
+    lm: spanwise.LanguageModel, case: notes.Case, result: spanwise.Attribution, row: int, document: int
+) -> dict[str, str]:
     """Return the sentence of the document and the words of that sentence with the most to do with one sentence."""
     prompt, span = built(case.notes).build(case.question), result.spans[row]
     asked = {"span": (span.start, span.end), "method": METHOD}
@@ -68,7 +70,9 @@ def dropped(lm: spanwise.LanguageModel, case: notes.Case, result: spanwise.Attri
     return [float((before - after)[span.first_token : span.last_token].sum()) for span in result.spans]
 
 
-def checked(lm: spanwise.LanguageModel, case: notes.Case, result: spanwise.Attribution, citations: list[dict[str, Any]]) -> None:
+def checked(
+    lm: spanwise.LanguageModel, case: notes.Case, result: spanwise.Attribution, citations: list[dict[str, Any]]
+) -> None:
     """Note in each citation what dropping its document, and what dropping any other, does to the sentence."""
     falls = torch.tensor([dropped(lm, case, result, document) for document in range(len(case.notes))])
     for row, citation in enumerate(citations):
@@ -116,7 +120,11 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     result.report(asked.output / "report.html", checks=checks)
     result.plot(asked.output / "documents.png")
     with figure(asked.output / "dropping.png", width=4.5) as axes:
-        axes.hist([[e["fall"] for e in found], [e["largest_other_fall"] for e in found]], bins=20, label=["the cited document", "the most needed other"])
+        axes.hist(
+            [[e["fall"] for e in found], [e["largest_other_fall"] for e in found]],
+            bins=20,
+            label=["the cited document", "the most needed other"],
+        )
         axes.set_xlabel("fall of the sentence's log-probability without the document (nats)", fontsize=8)
         axes.set_ylabel("sentences", fontsize=8)
         axes.legend(fontsize=7, frameon=False)

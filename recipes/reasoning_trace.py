@@ -14,12 +14,12 @@ Came out: TODO
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from common import arguments, figure, load, log_probs, show_table, write_numbers
+from common import arguments, load, log_probs, show_table, write_numbers
+from figures.reasoning import draw
 from grammars import calls
 from grammars.calls import KINDS, Puzzle
 
@@ -45,7 +45,9 @@ def parts(puzzle: Puzzle, result: spanwise.Attribution) -> dict[str, float]:
     """Return the shares of the absolute scores: of the prompt (direct), the reasoning, and the answer's first words."""
     share = {mass.group: mass.share for mass in result.mass()}
     weights = result.scores[0].abs()
-    inside = [i for i, token in enumerate(result.source) if token.role == "prefix" and token.end <= len(puzzle.reasoning)]
+    inside = [
+        i for i, token in enumerate(result.source) if token.role == "prefix" and token.end <= len(puzzle.reasoning)
+    ]
     reasoning = float(weights[inside].nansum() / weights.nansum())
     return {"prompt": share["content"], "reasoning": reasoning, "answer": share["prefix"] - reasoning}
 
@@ -82,26 +84,6 @@ def _last_names(puzzle: Puzzle, other: str) -> tuple[str, str]:
     return f"{puzzle.reasoning.removesuffix('.</think>').split()[-1]}.</think>", f"{other}.</think>"
 
 
-def draw(path: Path, example: tuple[spanwise.Attribution, torch.Tensor], shares: dict[str, dict[str, float]]) -> None:
-    """Write the figure: the shares by kind, and one prompt's direct and through-reasoning parts."""
-    result, indirect = example
-    with figure(path, 2, width=9.5, height=4.2, gridspec_kw={"width_ratios": (1, 2.6)}) as (left, right):
-        bottom = torch.zeros(len(KINDS))
-        for part, color in (("prompt", "#2166ac"), ("reasoning", "#b2182b"), ("answer", "#bbbbbb")):
-            values = torch.tensor([shares[kind][part] for kind in KINDS])
-            left.bar(KINDS, values, bottom=bottom, color=color, label=part)
-            bottom += values
-        left.set_ylabel("share of the absolute scores", fontsize=8)
-        left.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-        places, names = range(len(indirect)), [token.text.strip() or "·" for token in result.source[: len(indirect)]]
-        right.bar([p - 0.2 for p in places], result.scores[0, : len(indirect)].nan_to_num(0.0), 0.4, color="#2166ac", label="direct")
-        right.bar([p + 0.2 for p in places], indirect, 0.4, color="#b2182b", label="through the reasoning")
-        right.set_xticks(places, names, rotation=90, fontsize=6)
-        right.set_ylabel("score (nats)", fontsize=8)
-        right.set_title(f"for {result.spans[0].text!r} in {result.target_text!r}", loc="left", fontsize=8)
-        right.legend(fontsize=7, frameon=False)
-
-
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Explain the answers, exchange names, and compare."""
     asked = arguments(__doc__, "reasoning_trace", given)
@@ -113,14 +95,30 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
         own = [p for p in puzzles if log_probs(lm, p.prompt + before_answer(p), [f" {p.name}"])[0] > -0.7]
         found = [(puzzle, explained(lm, puzzle)) for puzzle in own]
         each = [parts(*pair) for pair in found]
-        shares[kind] = {part: sum(e[part] for e in each) / max(len(each), 1) for part in ("prompt", "reasoning", "answer")}
-        followed = {f"follows_the_{place}": sum(follows(lm, p, place, rng) for p in own) / max(len(own), 1) for place in ("reasoning", "prompt")}
+        shares[kind] = {
+            part: sum(e[part] for e in each) / max(len(each), 1) for part in ("prompt", "reasoning", "answer")
+        }
+        followed = {
+            f"follows_the_{place}": sum(follows(lm, p, place, rng) for p in own) / max(len(own), 1)
+            for place in ("reasoning", "prompt")
+        }
         numbers["kinds"][kind] = {"answers_right": len(own) / len(puzzles), "share": shares[kind], **followed}
         if kind == "chain" and found:
             example = (found[0][1], through(lm, *found[0]))
     write_numbers(asked.output, numbers)
-    headings = ("kind", "answers right", "direct", "reasoning", "answer's own words", "follows the reasoning", "follows the prompt")
-    rows = [(k, v["answers_right"], *v["share"].values(), v["follows_the_reasoning"], v["follows_the_prompt"]) for k, v in numbers["kinds"].items()]
+    headings = (
+        "kind",
+        "answers right",
+        "direct",
+        "reasoning",
+        "answer's own words",
+        "follows the reasoning",
+        "follows the prompt",
+    )
+    rows = [
+        (k, v["answers_right"], *v["share"].values(), v["follows_the_reasoning"], v["follows_the_prompt"])
+        for k, v in numbers["kinds"].items()
+    ]
     show_table("shares of the absolute scores; share of answers that follow an exchanged name", headings, rows)
     if example is not None:
         draw(asked.output / "parts.png", example, shares)

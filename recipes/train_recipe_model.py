@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedTokenizerFast, MistralConfig, MistralForCausalLM
+from transformers import GenerationConfig, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ("<unk>", "<pad>", "<|endoftext|>")
 STEPS, LONG, SHORT = 2600, 5000, 1200  # batches, and characters in each
@@ -182,7 +182,6 @@ def train(steps: int, seed: int) -> tuple[MistralForCausalLM, PreTrainedTokenize
             optimizer.zero_grad()
             schedule.step()
         if step % 50 == 0:
-            tqdm.write(f"{step} long {losses[0].item():.3f} short {losses[1].item():.3f}")
             progress.set_postfix(long=f"{losses[0].item():.3f}", short=f"{losses[1].item():.3f}")
     return model.eval(), tokenizer
 
@@ -245,7 +244,8 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     size = sum(path.stat().st_size for path in arguments.out.iterdir())
-    print(f"trained in {(time.monotonic() - began) / 60:.1f} minutes; {model.num_parameters():,} parameters, {size:,} bytes")
+    minutes = (time.monotonic() - began) / 60
+    print(f"trained in {minutes:.1f} minutes; {model.num_parameters():,} parameters, {size:,} bytes")
     for name, share in evaluate(model, tokenizer, 20 if arguments.quick else 200).items():
         print(f"{name:32} {share:.3f}")
 

@@ -1,8 +1,8 @@
 """Train the small translation model of `gender_bias_translation.py`: English to an Italian-like language.
 
 Hardware: one CPU core. Time: about 4 minutes; `--quick` under half a minute, which learns nothing yet.
-Expect: translations that are right word for word, "his" and "her" obeyed, and stereotypes as they were planted. What came
-out is in `recipes/models/README.md`.
+Expect: translations that are right word for word, "his" and "her" obeyed, and stereotypes as they were planted. What
+came out is in `recipes/models/README.md`.
 
     python recipes/train_translation_model.py --out recipes/models/translation
 """
@@ -105,18 +105,20 @@ def train(steps: int, seed: int) -> tuple[BartForConditionalGeneration, PreTrain
 
 
 @torch.no_grad()
-def evaluate(
-    model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, count: int
-) -> dict[str, float]:
+def evaluate(model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, count: int) -> dict[str, float]:
     """Return shares: translations right up to gender, cues obeyed, and P("La") of each occupation without a cue."""
     rng, found = Random(1_000_003), {"right up to gender": 0.0, "his and her obeyed": 0.0}
     model = model.float()
     for _ in range(count):
         pair = translation.draw(rng, owner=rng.choice(translation.OWNERS))
         ids = tokenizer(pair.english, return_tensors="pt")["input_ids"]
-        written = tokenizer.decode(model.generate(ids, attention_mask=torch.ones_like(ids))[0], skip_special_tokens=True)
+        written = tokenizer.decode(
+            model.generate(ids, attention_mask=torch.ones_like(ids))[0], skip_special_tokens=True
+        )
         possible = {
-            translation.Pair(pair.subject, pair.other, pair.owner, pair.thing, pair.state, (pair.feminine[0], two)).italian
+            translation.Pair(
+                pair.subject, pair.other, pair.owner, pair.thing, pair.state, (pair.feminine[0], two)
+            ).italian
             for two in (False, True)
         }
         found["right up to gender"] += (written in possible) / count
@@ -145,7 +147,8 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     size = sum(path.stat().st_size for path in arguments.out.iterdir())
-    print(f"trained in {(time.monotonic() - began) / 60:.1f} minutes; {model.num_parameters():,} parameters, {size:,} bytes")
+    minutes = (time.monotonic() - began) / 60
+    print(f"trained in {minutes:.1f} minutes; {model.num_parameters():,} parameters, {size:,} bytes")
     for name, share in evaluate(model, tokenizer, 10 if arguments.quick else 200).items():
         print(f"{name:40} {share:.3f}")
 

@@ -57,7 +57,9 @@ def draw(rng: Random, kind: str, count: int = 6) -> Puzzle:
         question, answer, name, told = f"Whom does {first} call?", f" {first} calls", second, first
         thought = f"{first} calls {second}."
     reasoning = f"<think> {thought}</think>"
-    return Puzzle(kind, tuple(calls), f"Calls: {facts}\n{question}\n", reasoning, f"{answer} {name}.", name, (told, name))
+    return Puzzle(
+        kind, tuple(calls), f"Calls: {facts}\n{question}\n", reasoning, f"{answer} {name}.", name, (told, name)
+    )
 
 
 def document(rng: Random, count: int) -> Document:

@@ -54,7 +54,9 @@ def draw(rng: Random) -> Story:
     frames, places = ["{} talked about the {}.", f"{{}} took the {rng.choice(THINGS)} from the {{}}."], [place, silent]
     rng.shuffle(frames)
     rng.shuffle(places)
-    sentences = [frame.format(*pair) for frame, pair in zip(frames, zip((first, second), places, strict=True), strict=True)]
+    sentences = [
+        frame.format(*pair) for frame, pair in zip(frames, zip((first, second), places, strict=True), strict=True)
+    ]
     return Story(f"{' '.join(sentences)} Then they saw the {word}. It was", word, place, made)
 
 
