@@ -21,6 +21,7 @@ from grammars import notes
 
 import spanwise
 from spanwise.text.prompts import Documents
+from spanwise.text.segments import segments
 
 METHOD = "feature_ablation"
 
@@ -51,13 +52,14 @@ def cited(lm: spanwise.LanguageModel, case: notes.Case) -> tuple[spanwise.Attrib
 def followed_down(
     lm: spanwise.LanguageModel, case: notes.Case, result: spanwise.Attribution, row: int, document: int
 ) -> dict[str, str]:
-    """Return the sentence of the document and the words of that sentence with the most to do with one sentence."""
+    """Return the sentence of the document and the word of that sentence with the most to do with one sentence."""
     prompt, span = built(case.notes).build(case.question), result.spans[row]
-    asked = {"span": (span.start, span.end), "method": METHOD}
-    found = {}
-    source = prompt.spans[document]
-    for level in ("sentence", "token"):
-        inner = spanwise.attribute(lm, prompt.text, result.target_text, source=source, features=level, **asked)
+    start, end = prompt.spans[document]
+    sentences = [(start + a, start + b) for a, b in segments(prompt.text[start:end], "sentence")]
+    found, source = {}, (start, end)
+    for level, features in (("sentence", sentences), ("token", "token")):
+        asked = {"span": (span.start, span.end), "method": METHOD, "features": features, "source": source}
+        inner = spanwise.attribute(lm, prompt.text, result.target_text, **asked)
         best = inner.source[int(inner.scores[0].nan_to_num(float("-inf")).argmax())]
         found[level], source = best.text.strip(), (best.start, best.end)
     return found
