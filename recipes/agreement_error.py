@@ -3,7 +3,8 @@
 Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
 Expected: an attribution that contrasts the wrong verb with the right one puts the most on the distractor where the
 distractor is the cause, and on the subject where the subject's form is ("The news near the lamp are"). Which one is
-the cause is tried out: the distractor's number is swapped, and if the right verb wins then, the distractor did it.
+the cause is tried out: another noun of the other number takes the distractor's place, and if the right verb wins then,
+the distractor did it.
 
 Came out: TODO
 
@@ -24,7 +25,8 @@ from grammars.agreement import OTHER, VERBS, Sentence
 
 import spanwise
 
-METHODS = ("feature_ablation", "shapley_values", "integrated_gradients", "input_x_gradient", "attention_rollout")
+EXCHANGED = "shapley_values, words exchanged"
+METHODS = (EXCHANGED, "feature_ablation", "integrated_gradients", "input_x_gradient", "attention_rollout")
 WORDS = ("The", "subject", "preposition", "the", "distractor")
 
 
@@ -34,63 +36,93 @@ def preference(lm: spanwise.LanguageModel, sentence: Sentence) -> float:
     return wrong - right
 
 
+def exchangeable(sentence: Sentence) -> spanwise.text.prompts.Template:
+    """Return the sentence as a template: without it, each word is the one that would not mislead.
+
+    The subject: one whose form shows its number; the preposition: "near"; the distractor: the same in the other number.
+    """
+    plain = "key" if sentence.number == "singular" else "keys"
+    misleads = {"preposition": "near", "subject": plain, "distractor": sentence.swapped().distractor}
+    words = {name: getattr(sentence, name) for name in misleads}
+    return spanwise.template("The {subject} {preposition} the {distractor}", baselines=misleads, **words)
+
+
 def explained(lm: spanwise.LanguageModel, sentence: Sentence, method: str) -> spanwise.Attribution:
     """Return what each word had to do with the wrong verb instead of the right one."""
     wrong, right = (f" {VERBS[number]}" for number in (OTHER[sentence.number], sentence.number))
     aim = {} if method == "attention_rollout" else {"objective": spanwise.contrast(right)}  # attention has no aim
-    options = {"features": "word"} if method in METHODS[:2] else {}
-    result = spanwise.attribute(lm, sentence.prompt, wrong, span=wrong.strip(), method=method, **aim, **options)
-    return result if options else result.by("word")
+    prompt: str | None = sentence.prompt
+    if method == EXCHANGED:
+        prompt, aim = None, aim | {"features": exchangeable(sentence)}
+    name = method.partition(",")[0]
+    return spanwise.attribute(lm, prompt, wrong, span=wrong.strip(), method=name, **aim)
 
 
-def scored(lm: spanwise.LanguageModel, errors: Sequence[dict[str, Any]], method: str) -> list[spanwise.Attribution]:
-    """Return the explanations of all errors, and note for each the word that is blamed and the distractor's score."""
-    results = [explained(lm, error["sentence"], method) for error in errors]
-    for error, result in zip(errors, results, strict=True):
-        scores = result.scores[0].nan_to_num(float("-inf"))
-        error[method] = {"blamed": WORDS[int(scores.argmax())], "distractor": float(scores[4])}
-    return results
+def blamed(sentence: Sentence, result: spanwise.Attribution) -> dict[str, Any]:
+    """Return the distractor's score, and the most blamed of all words and of the two nouns."""
+    if result.provenance.features == "token":
+        result = result.by("word")
+    columns = [token.name or WORDS[len(result.prompt[: token.start].split())] for token in result.source]
+    pairs = zip(columns, result.scores[0].tolist(), strict=True)
+    scores = {name: score for name, score in pairs if score == score}  # what the template fixes has none
+    nouns = {name: scores[name] for name in ("subject", "distractor")}
+    return {
+        "distractor": scores["distractor"],
+        "of all words": max(scores, key=scores.get),
+        "of the nouns": max(nouns, key=nouns.get),
+    }
 
 
 def agrees(errors: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
-    """Return how often the word that is blamed and the swap say the same, by what the swap says."""
-    hits = {True: [], False: []}
-    for error in errors:
-        hits[error["by_distractor"]].append((error[method]["blamed"] == "distractor") == error["by_distractor"])
-    every = hits[True] + hits[False]
-    named = {"all": every, "distractor": hits[True], "something else": hits[False]}
-    return {name: sum(found) / len(found) if found else float("nan") for name, found in named.items()}
+    """Return how often blame and trial say the same, of all words and of the nouns, by what the trial says."""
+    found = {}
+    for among in ("of all words", "of the nouns"):
+        for guilty, name in ((True, "distractor at fault"), (False, "subject at fault")):
+            kept = [each for each in errors if each["by_distractor"] == guilty]
+            hits = [(each[method][among] == "distractor") == guilty for each in kept]
+            found[f"{among}, {name}"] = sum(hits) / len(hits) if hits else float("nan")
+    return found
+
+
+def errors_of(lm: spanwise.LanguageModel, sentences: Sequence[Sentence], rng: Random) -> list[dict[str, Any]]:
+    """Return the sentences whose wrong verb is preferred, and how far it falls with another noun as distractor."""
+    errors = []
+    for sentence in sentences:
+        if (lead := preference(lm, sentence)) > 0:
+            after = preference(lm, sentence.swapped(rng))
+            errors.append({"sentence": sentence, "by_distractor": after <= 0, "lead": lead, "fall": lead - after})
+    return errors
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
-    """Find the model's errors, blame a word for each, swap the distractor, and compare."""
+    """Find the model's errors, blame a word for each, exchange the distractor, and compare."""
     asked = arguments(__doc__, "agreement_error", given)
     lm, rng = load(asked, "decoder"), Random(asked.seed)
-    sentences = [agreement.draw(rng, held_out=True) for _ in range(120 if asked.quick else 600)]
-    errors: list[dict[str, Any]] = []
-    for sentence in sentences:
-        if (lead := preference(lm, sentence)) > 0:
-            after = preference(lm, sentence.swapped())
-            errors.append({"sentence": sentence, "by_distractor": after <= 0, "lead": lead, "fall": lead - after})
+    sentences = [agreement.draw(rng, held_out=True) for _ in range(80 if asked.quick else 600)]
+    errors = errors_of(lm, sentences, rng)
+    results: dict[str, list[spanwise.Attribution]] = {}
     with gaps_expected():
-        results = {method: scored(lm, errors, method) for method in METHODS}
+        for method in METHODS:
+            results[method] = [explained(lm, error["sentence"], method) for error in errors]
+            for error, result in zip(errors, results[method], strict=True):
+                error[method] = blamed(error["sentence"], result)
     found = {
         "sentences": len(sentences),
         "errors": len(errors),
         "errors_by_distractor": sum(error["by_distractor"] for error in errors),
-        "agreement_with_swap": {method: agrees(errors, method) for method in METHODS},
+        "agreement": {method: agrees(errors, method) for method in METHODS},
         "cases": [error | {"sentence": error["sentence"].prompt} for error in errors],
     }
     write_numbers(asked.output, found)
-    headings = ("method", "all", "distractor at fault", "something else at fault")
-    title = f"{len(errors)} errors in {len(sentences)} sentences; share in which blame and swap agree"
-    show_table(title, headings, [(name, *shares.values()) for name, shares in found["agreement_with_swap"].items()])
+    title = f"{len(errors)} errors in {len(sentences)} sentences, {found['errors_by_distractor']} by the distractor"
+    headings = ("method", *found["agreement"][EXCHANGED])
+    rows = [(name, *shares.values()) for name, shares in found["agreement"].items()]
+    show_table(f"{title}; share in which blame and trial agree", headings, rows)
     if errors:
         draw(asked.output / "distractor.png", errors, METHODS[:3])
         worst = max(range(len(errors)), key=lambda i: errors[i]["lead"] if errors[i]["by_distractor"] else -1)
-        results["feature_ablation"][worst].report(
-            asked.output / "report.html", checks={"all errors": found["agreement_with_swap"]}
-        )
+        checks = {"all errors": found["agreement"]}
+        results[EXCHANGED][worst].report(asked.output / "report.html", checks=checks)
     return found
 
 

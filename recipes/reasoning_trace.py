@@ -2,8 +2,8 @@
 
 Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
 Expected, by the three kinds of puzzles (`grammars/calls.py`): "chain" through the reasoning, "aside" directly from the
-prompt, "echo" not known beforehand. What the shares say is tried out: a name in the reasoning is exchanged, then the same
-name in the prompt, and the answer follows the one it comes from.
+prompt, "echo" not known beforehand. What the shares say is tried out: the name is exchanged for another in the reasoning
+alone, then in the prompt alone, and the answer follows the one that it comes from.
 
 Came out: TODO
 
@@ -22,10 +22,12 @@ from common import arguments, load, log_probs, show_table, write_numbers
 from figures.reasoning import draw
 from grammars import calls
 from grammars.calls import KINDS, Puzzle
+from scipy.stats import spearmanr
 
 import spanwise
 
 METHOD = "feature_ablation"
+PARTS = ("prompt", "reasoning", "answer")
 
 
 def before_answer(puzzle: Puzzle) -> str:
@@ -33,21 +35,19 @@ def before_answer(puzzle: Puzzle) -> str:
     return puzzle.reasoning + puzzle.answer.removesuffix(f" {puzzle.name}.")
 
 
-def explained(lm: spanwise.LanguageModel, puzzle: Puzzle) -> spanwise.Attribution:
-    """Return what the prompt and what was written before had to do with the name that is the answer."""
+def explained(lm: spanwise.LanguageModel, puzzle: Puzzle, other: str) -> spanwise.Attribution:
+    """Return what prompt and text before had to do with the answer being the name, and not another name."""
     before = before_answer(puzzle)
-    span = (len(before) + 1, len(before) + 1 + len(puzzle.name))
+    asked = {"span": (len(before) + 1, len(before) + 1 + len(puzzle.name)), "objective": spanwise.contrast(f" {other}")}
     target = puzzle.reasoning + puzzle.answer
-    return spanwise.attribute(lm, puzzle.prompt, target, span=span, method=METHOD, prefix="attributed")
+    return spanwise.attribute(lm, puzzle.prompt, target, method=METHOD, prefix="attributed", **asked)
 
 
 def parts(puzzle: Puzzle, result: spanwise.Attribution) -> dict[str, float]:
     """Return the shares of the absolute scores: of the prompt (direct), the reasoning, and the answer's first words."""
     share = {mass.group: mass.share for mass in result.mass()}
+    inside = [i for i, t in enumerate(result.source) if t.role == "prefix" and t.end <= len(puzzle.reasoning)]
     weights = result.scores[0].abs()
-    inside = [
-        i for i, token in enumerate(result.source) if token.role == "prefix" and token.end <= len(puzzle.reasoning)
-    ]
     reasoning = float(weights[inside].nansum() / weights.nansum())
     return {"prompt": share["content"], "reasoning": reasoning, "answer": share["prefix"] - reasoning}
 
@@ -58,72 +58,97 @@ def through(lm: spanwise.LanguageModel, puzzle: Puzzle, result: spanwise.Attribu
     A reasoning token's score for the answer is handed on to the prompt in the proportions of that token's own scores.
     """
     target, count = puzzle.reasoning + puzzle.answer, len(result.provenance.prompt_ids)
-    of_reasoning = spanwise.attribute(lm, puzzle.prompt, target, method=METHOD, rows="token").scores[:, :count]
-    proportions = of_reasoning.abs().nan_to_num(0.0)
-    proportions = proportions / proportions.sum(1, keepdim=True).clamp(min=1e-9)  # [target, prompt]
+    own = spanwise.attribute(lm, puzzle.prompt, target, method=METHOD, rows="token").scores[:, :count]
+    weights = own.abs().nan_to_num(0.0)
+    proportions = weights / weights.sum(1, keepdim=True).clamp(min=1e-9)  # [target, prompt]
     inside = [i for i, token in enumerate(result.target) if token.end <= len(puzzle.reasoning)]
-    columns = [count + i for i in inside]  # the column of the i-th target token
-    return result.scores[0, columns].nan_to_num(0.0) @ proportions[inside]
+    return result.scores[0, [count + i for i in inside]].nan_to_num(0.0) @ proportions[inside]
 
 
-def follows(lm: spanwise.LanguageModel, puzzle: Puzzle, place: str, rng: Random) -> bool:
-    """Return whether the answer becomes another name, put in its place in the reasoning or in the prompt."""
+def exchanged(puzzle: Puzzle, place: str, other: str) -> str:
+    """Return prompt and target up to the answer, another name in place of the answer's in one of the two."""
+    prompt, before, fact = puzzle.prompt, before_answer(puzzle), f"{puzzle.told[0]} calls {puzzle.name}."
+    if place == "prompt":
+        return prompt.replace(fact, fact.replace(puzzle.name, other)) + before
+    last = puzzle.reasoning.removesuffix(".</think>").split()[-1]  # of an aside: the name that it is about
+    return prompt + before.replace(f"{last}.</think>", f"{other}.</think>")
+
+
+def examined(lm: spanwise.LanguageModel, puzzle: Puzzle, rng: Random) -> dict[str, Any]:
+    """Return the shares, and for both places by how much (nats) the lead of the answer falls with the exchange there."""
     other = rng.choice([called for _, called in puzzle.calls if called not in (puzzle.name, *puzzle.told)])
-    fact, changed = f"{puzzle.told[0]} calls {puzzle.name}.", f"{puzzle.told[0]} calls {other}."
-    prompt, before = puzzle.prompt, before_answer(puzzle)
-    if place == "reasoning":
-        before = before.replace(fact, changed) if fact in before else before.replace(*_last_names(puzzle, other))
-    else:
-        prompt = prompt.replace(fact, changed)
-    old, new = log_probs(lm, prompt + before, [f" {puzzle.name}", f" {other}"])
-    return new > old
+    result = explained(lm, puzzle, other)
+    texts = {"unchanged": puzzle.prompt + before_answer(puzzle)}
+    texts |= {place: exchanged(puzzle, place, other) for place in ("reasoning", "prompt")}
+    pairs = {place: log_probs(lm, text, [f" {puzzle.name}", f" {other}"]) for place, text in texts.items()}
+    leads = {place: name - foil for place, (name, foil) in pairs.items()}
+    falls = {place: leads["unchanged"] - leads[place] for place in ("reasoning", "prompt")}
+    follows = {place: leads[place] < 0 for place in ("reasoning", "prompt")}
+    return {
+        "right": leads["unchanged"] > 0,
+        "share": parts(puzzle, result),
+        "falls": falls,
+        "follows": follows,
+        "result": result,
+    }
 
 
-def _last_names(puzzle: Puzzle, other: str) -> tuple[str, str]:
-    """Return the reasoning's last name and another one, as `replace` takes them."""
-    return f"{puzzle.reasoning.removesuffix('.</think>').split()[-1]}.</think>", f"{other}.</think>"
+def of_kind(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means of one kind, and the rank correlation of the reasoning's share with the reasoning's effect."""
+    count = len(found)
+    shares = [e["share"]["reasoning"] / (e["share"]["reasoning"] + e["share"]["prompt"]) for e in found]
+    effects = [e["falls"]["reasoning"] / (abs(e["falls"]["reasoning"]) + abs(e["falls"]["prompt"])) for e in found]
+    return {
+        "answers_right": sum(e["right"] for e in found) / count,
+        "share": {part: sum(e["share"][part] for e in found) / count for part in PARTS},
+        "follows": {place: sum(e["follows"][place] for e in found) / count for place in ("reasoning", "prompt")},
+        "falls": {place: sum(e["falls"][place] for e in found) / count for place in ("reasoning", "prompt")},
+        "rank_correlation": float(spearmanr(shares, effects).statistic),
+    }
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Explain the answers, exchange names, and compare."""
     asked = arguments(__doc__, "reasoning_trace", given)
     lm, rng = load(asked, "decoder"), Random(asked.seed)
-    numbers: dict[str, Any] = {"puzzles_a_kind": 8 if asked.quick else 100, "kinds": {}}
-    shares, example = {}, None
+    numbers: dict[str, Any] = {"puzzles_a_kind": 12 if asked.quick else 100, "kinds": {}}
+    examples = {}
     for kind in KINDS:
         puzzles = [calls.draw(rng, kind) for _ in range(numbers["puzzles_a_kind"])]
-        own = [p for p in puzzles if log_probs(lm, p.prompt + before_answer(p), [f" {p.name}"])[0] > -0.7]
-        found = [(puzzle, explained(lm, puzzle)) for puzzle in own]
-        each = [parts(*pair) for pair in found]
-        shares[kind] = {
-            part: sum(e[part] for e in each) / max(len(each), 1) for part in ("prompt", "reasoning", "answer")
-        }
-        followed = {
-            f"follows_the_{place}": sum(follows(lm, p, place, rng) for p in own) / max(len(own), 1)
-            for place in ("reasoning", "prompt")
-        }
-        numbers["kinds"][kind] = {"answers_right": len(own) / len(puzzles), "share": shares[kind], **followed}
-        if kind == "chain" and found:
-            example = (found[0][1], through(lm, *found[0]))
+        found = [examined(lm, puzzle, rng) for puzzle in puzzles]
+        numbers["kinds"][kind] = of_kind(found)
+        examples[kind] = (puzzles[0], found[0].pop("result"))
     write_numbers(asked.output, numbers)
     headings = (
         "kind",
-        "answers right",
-        "direct",
-        "reasoning",
-        "answer's own words",
-        "follows the reasoning",
-        "follows the prompt",
+        "right",
+        *PARTS,
+        "follows reasoning",
+        "follows prompt",
+        "fall: reasoning",
+        "fall: prompt",
+        "rank corr.",
     )
     rows = [
-        (k, v["answers_right"], *v["share"].values(), v["follows_the_reasoning"], v["follows_the_prompt"])
+        (
+            k,
+            v["answers_right"],
+            *v["share"].values(),
+            *v["follows"].values(),
+            *v["falls"].values(),
+            v["rank_correlation"],
+        )
         for k, v in numbers["kinds"].items()
     ]
-    show_table("shares of the absolute scores; share of answers that follow an exchanged name", headings, rows)
-    if example is not None:
-        draw(asked.output / "parts.png", example, shares)
-        example[0].report(asked.output / "report.html", checks={"exchanged names": numbers["kinds"]})
-        example[0].plot(asked.output / "strip.png", kind="strip")
+    show_table("shares of the absolute scores; what the answer follows when a name is exchanged there", headings, rows)
+    puzzle, result = examples["chain"]
+    draw(
+        asked.output / "parts.png",
+        (result, through(lm, puzzle, result)),
+        {k: v["share"] for k, v in numbers["kinds"].items()},
+    )
+    result.report(asked.output / "report.html", checks={"exchanged names": numbers["kinds"]})
+    result.plot(asked.output / "strip.png", kind="strip")
     return numbers
 
 

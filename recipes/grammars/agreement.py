@@ -56,11 +56,12 @@ class Sentence:
         """Whether subject and distractor differ in number."""
         return self.number != self.distractor_number
 
-    def swapped(self) -> Sentence:
-        """Return the sentence with the distractor in the other number."""
-        pairs = {**NOUNS, **{plural: noun for noun, plural in NOUNS.items()}}
+    def swapped(self, rng: Random | None = None) -> Sentence:
+        """Return the sentence with a distractor of the other number: the same noun, or with `rng` another one."""
         number = OTHER[self.distractor_number]
-        return replace(self, distractor=pairs[self.distractor], distractor_number=number)
+        own = next(noun for noun, plural in NOUNS.items() if self.distractor in (noun, plural))
+        noun = own if rng is None else rng.choice([each for each in NOUNS if each != own])
+        return replace(self, distractor=noun if number == "singular" else NOUNS[noun], distractor_number=number)
 
 
 def draw(rng: Random, held_out: bool | None = None) -> Sentence:
