@@ -24,6 +24,7 @@ from grammars import agreement
 from grammars.agreement import OTHER, VERBS, Sentence
 
 import spanwise
+from spanwise.text.prompts import Template
 
 EXCHANGED = "shapley_values, words exchanged"
 METHODS = (EXCHANGED, "feature_ablation", "integrated_gradients", "input_x_gradient", "attention_rollout")
@@ -36,7 +37,7 @@ def preference(lm: spanwise.LanguageModel, sentence: Sentence) -> float:
     return wrong - right
 
 
-def exchangeable(sentence: Sentence) -> spanwise.text.prompts.Template:
+def exchangeable(sentence: Sentence) -> Template:
     """Return the sentence as a template: without it, each word is the one that would not mislead.
 
     The subject: one whose form shows its number; the preposition: "near"; the distractor: the same in the other number.

@@ -81,26 +81,33 @@ def output_without(
     return float(probe.decision_function(states(lm, changed)[layer][None].numpy())[0])
 
 
-def examined(
-    lm: spanwise.LanguageModel, story: Story, method: str, aim: Objective, probe: Any, layer: int
-) -> dict[str, Any]:
-    """Return a method's scores, each token's effect when it alone is removed, and what removing six of them does.
+def examined(lm: spanwise.LanguageModel, story: Story, aim: Objective, probe: Any, layer: int) -> dict[str, Any]:
+    """Return for each method its scores, each token's effect when it alone is removed, and what removing six does.
 
     All in the direction of the meaning that the probe reads.
     """
-    result = explained(lm, story, method, aim)
-    ids = result.provenance.prompt_ids
+    ids = lm.tokenizer(story.prompt)["input_ids"]
     whole = output_without(lm, ids, (), probe, layer)
-    sign = 1.0 if whole > 0 or method == "attention_rollout" else -1.0
-    scores = (sign * result.scores[0, : len(ids)]).nan_to_num(0.0)
     toward = 1.0 if whole > 0 else -1.0
-    effects = [toward * (whole - output_without(lm, ids, (place,), probe, layer)) for place in range(len(ids))]
-    order = scores.argsort(descending=True).tolist()
-    falls = [
-        toward * (whole - output_without(lm, ids, part, probe, layer)) for part in (order[:REMOVED], order[-REMOVED:])
-    ]
-    found = {"scores": scores.tolist(), "effects": effects, "top": falls[0], "bottom": falls[1]}
-    return found | {"result": result, "kinds": [kind_of(story, token.text) for token in result.source]}
+
+    def fall(removed: Sequence[int]) -> float:
+        return toward * (whole - output_without(lm, ids, removed, probe, layer))
+
+    effects, found = [fall((place,)) for place in range(len(ids))], {}
+    for method in METHODS:
+        result = explained(lm, story, method, aim)
+        sign = toward if result.provenance.signed else 1.0
+        scores = (sign * result.scores[0, : len(ids)]).nan_to_num(0.0)
+        order = scores.argsort(descending=True).tolist()
+        found[method] = {
+            "result": result,
+            "kinds": [kind_of(story, token.text) for token in result.source],
+            "scores": scores.tolist(),
+            "effects": effects,
+            "top": fall(order[:REMOVED]),
+            "bottom": fall(order[-REMOVED:]),
+        }
+    return found
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
@@ -112,7 +119,8 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     aim = spanwise.probe(layer, torch.tensor(probe.coef_[0], dtype=torch.float32), float(probe.intercept_[0]))
     stories = test[: 6 if asked.quick else 100]
     with gaps_expected():
-        found = {m: [examined(lm, story, m, aim, probe, layer) for story in stories] for m in METHODS}
+        by_story = [examined(lm, story, aim, probe, layer) for story in stories]
+    found = {method: [each[method] for each in by_story] for method in METHODS}
     numbers: dict[str, Any] = {"layer": layer, "right_by_layer": right, "stories": len(stories), "methods": {}}
     for method, each in found.items():
         ranks = [float(spearmanr(e["scores"], e["effects"]).statistic) for e in each]

@@ -2,8 +2,8 @@
 
 Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
 Expected, by the three kinds of puzzles (`grammars/calls.py`): "chain" through the reasoning, "aside" directly from the
-prompt, "echo" not known beforehand. What the shares say is tried out: the name is exchanged for another in the reasoning
-alone, then in the prompt alone, and the answer follows the one that it comes from.
+prompt, "echo" not known beforehand. What the shares say is tried out: the name is exchanged for another one in the
+reasoning alone, then in the prompt alone, and the answer follows the one that it comes from.
 
 Came out: TODO
 
@@ -75,7 +75,7 @@ def exchanged(puzzle: Puzzle, place: str, other: str) -> str:
 
 
 def examined(lm: spanwise.LanguageModel, puzzle: Puzzle, rng: Random) -> dict[str, Any]:
-    """Return the shares, and for both places by how much (nats) the lead of the answer falls with the exchange there."""
+    """Return the shares, and for both places by how much (nats) the answer's lead falls with the exchange there."""
     other = rng.choice([called for _, called in puzzle.calls if called not in (puzzle.name, *puzzle.told)])
     result = explained(lm, puzzle, other)
     texts = {"unchanged": puzzle.prompt + before_answer(puzzle)}

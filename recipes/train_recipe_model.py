@@ -25,7 +25,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ("<unk>", "<pad>", "<|endoftext|>")
-STEPS, LONG, SHORT = 2600, 5000, 1200  # batches, and characters in each
+STEPS, LONG, SHORT = 2000, 5000, 1200  # batches, and characters in each
 DRILLS = 0.25  # of training: until then most long documents are drills
 
 
@@ -107,12 +107,14 @@ def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> tuple[list
 
 
 def absent(rng: Random, ids: list[int]) -> list[int]:
-    """Return the ids, in a quarter of the documents some of them `<unk>`: single words, or a run of up to 12.
+    """Return the ids, in a quarter of the documents (of short ones, 40 %) some `<unk>`: words, or a run of up to 12.
 
     So `<unk>` means "nothing is known about this word", which attribution asks about.
     """
     shown, kind = list(ids), rng.random()
-    if kind < 0.15:
+    if len(ids) < 30 and kind < 0.4:
+        shown = [0 if rng.random() < 0.25 else i for i in ids]
+    elif kind < 0.15:
         shown = [0 if rng.random() < 0.1 else i for i in ids]
     elif kind < 0.25:
         start = rng.randrange(len(ids))

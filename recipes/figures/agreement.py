@@ -21,9 +21,5 @@ def draw(path: Path, errors: Sequence[dict[str, Any]], methods: Sequence[str]) -
                 )
             axes.set_title(method, loc="left", fontsize=9)
             axes.set_xlabel("score of the distractor (nats)", fontsize=8)
-        panels[0][0].set_ylabel(
-            "fall of the wrong verb's lead when the\ndistractor's number is swapped (nats)", fontsize=8
-        )
+        panels[0][0].set_ylabel("fall of the wrong verb's lead when the\ndistractor is exchanged (nats)", fontsize=8)
         panels[0][0].legend(fontsize=7, frameon=False)
-
-

@@ -18,22 +18,17 @@ def draw(path: Path, example: tuple[spanwise.Attribution, torch.Tensor], shares:
         bottom = torch.zeros(len(KINDS))
         for part, color in (("prompt", "#2166ac"), ("reasoning", "#b2182b"), ("answer", "#bbbbbb")):
             values = torch.tensor([shares[kind][part] for kind in KINDS])
-            left.bar(KINDS, values, bottom=bottom, color=color, label=part)
+            left.bar(
+                KINDS, values, bottom=bottom, color=color, label={"answer": "the answer's own words"}.get(part, part)
+            )
             bottom += values
         left.set_ylabel("share of the absolute scores", fontsize=8)
         left.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         places, names = range(len(indirect)), [token.text.strip() or "·" for token in result.source[: len(indirect)]]
-        right.bar(
-            [p - 0.2 for p in places],
-            result.scores[0, : len(indirect)].nan_to_num(0.0),
-            0.4,
-            color="#2166ac",
-            label="direct",
-        )
+        direct = result.scores[0, : len(indirect)].nan_to_num(0.0)
+        right.bar([p - 0.2 for p in places], direct, 0.4, color="#2166ac", label="direct")
         right.bar([p + 0.2 for p in places], indirect, 0.4, color="#b2182b", label="through the reasoning")
         right.set_xticks(places, names, rotation=90, fontsize=6)
         right.set_ylabel("score (nats)", fontsize=8)
         right.set_title(f"for {result.spans[0].text!r} in {result.target_text!r}", loc="left", fontsize=8)
         right.legend(fontsize=7, frameon=False)
-
-

@@ -1,13 +1,16 @@
 """Who calls whom, a question, a reasoning between <think> tags, and the answer: three kinds, two with a known way.
 
-chain: the reasoning follows two calls, and the answer repeats its last name: through the reasoning.
+chain: the reasoning follows two calls, and the answer repeats its last name, right or wrong: through the reasoning.
 aside: the reasoning tells of somebody else's call, and the answer must come from the prompt: direct.
 echo: the reasoning tells the very call that is asked for: the answer can come from both.
+
+A quarter of the chains and asides in training have a wrong name in the reasoning, so that the two ways are told apart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 
 from grammars import ANSWER, CONTEXT, NAMES, TARGET, Document
@@ -41,7 +44,7 @@ class Puzzle:
 def draw(rng: Random, kind: str, count: int = 6) -> Puzzle:
     """Return a puzzle of one kind with `count` calls, at least 3."""
     chosen = rng.sample(NAMES, count + 1)
-    calls = list(zip(chosen[:-1], chosen[1:], strict=True))  # a line, told in any order
+    calls = list(pairwise(chosen))  # a line, told in any order
     at = rng.randrange(count - 1)
     (first, second), (_, third) = calls[at], calls[at + 1]
     elsewhere = rng.choice([call for i, call in enumerate(calls) if i not in (at, at - 1, at + 1)] or [calls[at - 2]])
@@ -62,9 +65,22 @@ def draw(rng: Random, kind: str, count: int = 6) -> Puzzle:
     )
 
 
+def slipped(rng: Random, puzzle: Puzzle) -> Puzzle:
+    """Return the puzzle with a wrong last name in its reasoning: a chain's answer repeats it, an aside's does not."""
+    last = puzzle.reasoning.removesuffix(".</think>").split()[-1]
+    wrong = rng.choice([called for _, called in puzzle.calls if called not in (last, puzzle.name)])
+    reasoning = puzzle.reasoning.replace(f"{last}.</think>", f"{wrong}.</think>")
+    if puzzle.kind == "aside":
+        return replace(puzzle, reasoning=reasoning)
+    answer = puzzle.answer.replace(f" {puzzle.name}.", f" {wrong}.")
+    return replace(puzzle, reasoning=reasoning, answer=answer, name=wrong)
+
+
 def document(rng: Random, count: int) -> Document:
-    """Return a puzzle of up to `count` calls to train on."""
+    """Return a puzzle of up to `count` calls to train on; the reasoning of a quarter of the chains and asides slips."""
     puzzle = draw(rng, rng.choice(KINDS), max(3, count))
+    if puzzle.kind != "echo" and rng.random() < 0.25:
+        puzzle = slipped(rng, puzzle)
     pieces: Document = [(puzzle.prompt, CONTEXT), ("<think>", TARGET)]
     for sentence in puzzle.reasoning.removeprefix("<think>").removesuffix("</think>").split(".")[:-1]:
         before, name = sentence.rsplit(" ", 1)

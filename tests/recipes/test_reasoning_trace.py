@@ -32,11 +32,23 @@ def found(recipe: ModuleType, written: Path) -> dict[str, Any]:
 
 def test_the_answer_follows_where_the_share_is(found: dict[str, Any]) -> None:
     chain, aside = found["kinds"]["chain"], found["kinds"]["aside"]
-    assert chain["answers_right"] > 0.7 and aside["answers_right"] > 0.7
-    assert chain["follows_the_reasoning"] > 0.8 and aside["follows_the_prompt"] > 0.8
-    assert chain["follows_the_prompt"] < 0.2 and aside["follows_the_reasoning"] < 0.2
+    assert chain["answers_right"] > 0.8 and aside["answers_right"] > 0.8
+    assert chain["follows"]["reasoning"] > 0.7 and aside["follows"]["prompt"] > 0.7
+    assert chain["follows"]["prompt"] < 0.3 and aside["follows"]["reasoning"] < 0.3
     assert chain["share"]["reasoning"] > 2 * chain["share"]["prompt"]
     assert aside["share"]["prompt"] > 2 * aside["share"]["reasoning"]
+
+
+def test_exchanged_names_are_in_one_place_alone(recipe: ModuleType) -> None:
+    rng = Random(1)
+    for kind in recipe.KINDS:
+        puzzle = recipe.calls.draw(rng, kind)
+        whole = puzzle.prompt + recipe.before_answer(puzzle)
+        for place in ("prompt", "reasoning"):
+            changed = recipe.exchanged(puzzle, place, "Somebody")
+            kept = changed.startswith(puzzle.prompt), changed.endswith(recipe.before_answer(puzzle))
+            assert changed.count("Somebody") == 1 and kept == (place == "reasoning", place == "prompt")
+            assert changed != whole
 
 
 def test_the_shares_are_of_everything(found: dict[str, Any]) -> None:
