@@ -25,8 +25,8 @@ from tqdm import tqdm
 from transformers import GenerationConfig, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ("<unk>", "<pad>", "<|endoftext|>")
-STEPS, LONG, SHORT = 2000, 5000, 1200  # batches, and characters in each
-DRILLS = 0.25  # of training: until then most long documents are drills
+STEPS, LONG, SHORT = 3000, 5000, 1200  # batches, and characters in each
+DRILLS, LATE = 0.22, 0.85  # of training: until the first most long documents are drills; from the second on, see below
 
 
 def words_tokenizer(texts: Sequence[str], kept: Sequence[str] = ()) -> PreTrainedTokenizerFast:
@@ -64,7 +64,9 @@ def long_document(rng: Random, progress: float) -> Document:
         return drill(rng)
     most = 3 + round(9 * min(1.0, max(0.0, progress - DRILLS) / 0.3))
     count = most if rng.random() < 0.5 else rng.randint(2, most)
-    return notes.document(rng, count) if rng.random() < 0.6 else calls.document(rng, min(count, 8))
+    if rng.random() < 0.6:
+        return notes.document(rng, count)
+    return calls.document(rng, min(count, 8), slips=0.33 if progress >= LATE else 0.0)
 
 
 def short_document(rng: Random) -> Document:
@@ -106,13 +108,13 @@ def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> tuple[list
     return [*encoded["input_ids"], tokenizer.eos_token_id], [0.0, *of_token[1:], 1.0]
 
 
-def absent(rng: Random, ids: list[int]) -> list[int]:
-    """Return the ids, in a quarter of the documents (of short ones, 40 %) some `<unk>`: words, or a run of up to 12.
+def absent(rng: Random, ids: list[int], late: bool) -> list[int]:
+    """Return the ids, in a quarter of the texts (late, 40 % of short ones) some `<unk>`: words, or a run of up to 12.
 
     So `<unk>` means "nothing is known about this word", which attribution asks about.
     """
     shown, kind = list(ids), rng.random()
-    if len(ids) < 30 and kind < 0.4:
+    if late and len(ids) < 30 and kind < 0.4:
         shown = [0 if rng.random() < 0.25 else i for i in ids]
     elif kind < 0.15:
         shown = [0 if rng.random() < 0.1 else i for i in ids]
@@ -123,11 +125,16 @@ def absent(rng: Random, ids: list[int]) -> list[int]:
 
 
 def loss_of(
-    model: MistralForCausalLM, tokenizer: PreTrainedTokenizerFast, documents: list[Document], rng: Random
+    model: MistralForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    documents: list[Document],
+    rng: Random,
+    late: bool,
 ) -> torch.Tensor:
     """Return the weighted mean of the tokens' negative log-probabilities, in nats."""
     rows = [encode(tokenizer, document) for document in documents]
-    shown = pad_sequence([torch.tensor(absent(rng, ids)) for ids, _ in rows], batch_first=True)  # padding is behind
+    seen = [absent(rng, ids, late) for ids, _ in rows]
+    shown = pad_sequence([torch.tensor(ids) for ids in seen], batch_first=True)  # padding is behind: nothing sees it
     labels = pad_sequence([torch.tensor(ids) for ids, _ in rows], batch_first=True)[:, 1:]
     weights = pad_sequence([torch.tensor(each) for _, each in rows], batch_first=True)[:, 1:]
     with torch.autocast("cpu", torch.bfloat16):
@@ -161,21 +168,32 @@ def batch(draw: Callable[[], Document], characters: int) -> list[Document]:
     return documents
 
 
-def train(steps: int, seed: int) -> tuple[MistralForCausalLM, PreTrainedTokenizerFast]:
-    """Return the trained model and its tokenizer; half of each step's documents are long, half short."""
+def train(steps: int, seed: int, start: Path | None = None) -> tuple[MistralForCausalLM, PreTrainedTokenizerFast]:
+    """Return the trained model and its tokenizer.
+
+    Args:
+        steps: Of a batch of long documents and one of short ones.
+        seed: Of weights and texts.
+        start: A model to continue with, on the texts of the late part; None: from random weights.
+    """
     rng = Random(seed)
     sample = [each for _ in range(4000) for each in (long_document(rng, 1.0), short_document(rng))]
     texts = ("".join(text for text, _ in document) for document in sample)
     tokenizer = words_tokenizer([re.sub("</?think>", "", text) for text in texts], _KEPT)
     torch.manual_seed(seed)
-    model = new_model(tokenizer).train()
+    model = new_model(tokenizer)
+    if start is not None:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
+        model = MistralForCausalLM.from_pretrained(start, dtype=torch.float32)
+    model.train()
     model.set_attn_implementation("eager")
     optimizers = optimizers_of(model, steps)
     progress = tqdm(range(steps), desc="training", mininterval=10)
     for step in progress:
-        long = batch(lambda now=step / steps: long_document(rng, now), LONG)
+        now = step / steps if start is None else 1.0
+        long = batch(lambda now=now: long_document(rng, now), LONG)
         short = batch(lambda: short_document(rng), SHORT)
-        losses = [loss_of(model, tokenizer, documents, rng) for documents in (long, short)]
+        losses = [loss_of(model, tokenizer, documents, rng, now >= LATE) for documents in (long, short)]
         for loss in losses:
             loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -238,11 +256,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("decoder"), help="where to save the model")
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs; it learns nothing yet")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="continue with this model, on the late texts")
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
-    model, tokenizer = train(8 if arguments.quick else arguments.steps, arguments.seed)
+    model, tokenizer = train(8 if arguments.quick else arguments.steps, arguments.seed, arguments.start)
     model.to(torch.bfloat16).save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     size = sum(path.stat().st_size for path in arguments.out.iterdir())

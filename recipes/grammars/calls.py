@@ -4,7 +4,7 @@ chain: the reasoning follows two calls, and the answer repeats its last name, ri
 aside: the reasoning tells of somebody else's call, and the answer must come from the prompt: direct.
 echo: the reasoning tells the very call that is asked for: the answer can come from both.
 
-A quarter of the chains and asides in training have a wrong name in the reasoning, so that the two ways are told apart.
+Late in training a third of the chains and asides have a wrong name in the reasoning: so the two ways are told apart.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def slipped(rng: Random, puzzle: Puzzle) -> Puzzle:
     return replace(puzzle, reasoning=reasoning, answer=answer, name=wrong)
 
 
-def document(rng: Random, count: int) -> Document:
-    """Return a puzzle of up to `count` calls to train on; the reasoning of a quarter of the chains and asides slips."""
+def document(rng: Random, count: int, slips: float = 0.0) -> Document:
+    """Return a puzzle of up to `count` calls to train on; of chains and asides, that share slips in its reasoning."""
     puzzle = draw(rng, rng.choice(KINDS), max(3, count))
-    if puzzle.kind != "echo" and rng.random() < 0.25:
+    if puzzle.kind != "echo" and rng.random() < slips:
         puzzle = slipped(rng, puzzle)
     pieces: Document = [(puzzle.prompt, CONTEXT), ("<think>", TARGET)]
     for sentence in puzzle.reasoning.removeprefix("<think>").removesuffix("</think>").split(".")[:-1]:
