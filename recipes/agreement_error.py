@@ -1,12 +1,16 @@
 """Question: the model writes "The key to the cabinets are". When it errs, is the distractor ("cabinets") to blame?
 
-Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
 Expected: an attribution that contrasts the wrong verb with the right one puts the most on the distractor where the
 distractor is the cause, and on the subject where the subject's form is ("The news near the lamp are"). Which one is
 the cause is tried out: another noun of the other number takes the distractor's place, and if the right verb wins then,
 the distractor did it.
 
-Came out: TODO
+Came out, quick form, 16 errors in 80 sentences, 7 by the distractor. Words exchanged: of the two nouns the right one
+is blamed in .86 of the errors by the distractor and in all others; of all words the preposition often gets more,
+which is no mistake: only after some does the planted error happen. With `<unk>` as baseline, feature ablation names
+the distractor in all its errors, but of the nouns blames it in .78 of the others too: a noun that is unknown is not a
+noun of the other number. Attention rollout never names the distractor, which is the last word.
 
     python recipes/agreement_error.py
     python recipes/agreement_error.py --model Qwen/Qwen2.5-1.5B-Instruct --quantization nf4
@@ -99,7 +103,7 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Find the model's errors, blame a word for each, exchange the distractor, and compare."""
     asked = arguments(__doc__, "agreement_error", given)
     lm, rng = load(asked, "decoder"), Random(asked.seed)
-    sentences = [agreement.draw(rng, held_out=True) for _ in range(80 if asked.quick else 600)]
+    sentences = [agreement.draw(rng, held_out=True) for _ in range(80 if asked.quick else 400)]
     errors = errors_of(lm, sentences, rng)
     results: dict[str, list[spanwise.Attribution]] = {}
     with gaps_expected():

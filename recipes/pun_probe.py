@@ -1,10 +1,14 @@
 """Question: a probe reads from the hidden states which meaning of "bank" is meant. Which words made it say so?
 
-Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
 Expected: the word with two meanings and the place that decides between them ("river", "office") carry the probe's
 output, and methods that find them change it most when their three best words are removed.
 
-Came out: TODO
+Came out, quick form, 6 stories: the probe is right in .53 on embeddings, where it must be chance, .84 and 1.00 behind
+the first two blocks. Without the three best words of integrated gradients its output falls by 9.8, of the three worst
+by 1.6; attention rollout 7.9 and .8; input x gradient 6.9 and 5.2, that is, it hardly ranks. Rank correlation of
+score and effect over all tokens: .34, .15, .22. Integrated gradients give the deciding place 39 %, the other place 5
+%; input x gradient 72 % to the frame.
 
     python recipes/pun_probe.py
     python recipes/pun_probe.py --model Qwen/Qwen2.5-1.5B-Instruct --quantization nf4
@@ -114,10 +118,10 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Train the probe, explain it three ways, remove words, add up over token types."""
     asked = arguments(__doc__, "pun_probe", given)
     lm, rng = load(asked, "decoder"), Random(asked.seed)
-    train, test = ([puns.draw(rng) for _ in range(count)] for count in ((300, 100) if asked.quick else (1500, 500)))
+    train, test = ([puns.draw(rng) for _ in range(count)] for count in ((300, 100) if asked.quick else (1000, 300)))
     layer, probe, right = trained(lm, train, test)
     aim = spanwise.probe(layer, torch.tensor(probe.coef_[0], dtype=torch.float32), float(probe.intercept_[0]))
-    stories = test[: 6 if asked.quick else 100]
+    stories = test[: 6 if asked.quick else 60]
     with gaps_expected():
         by_story = [examined(lm, story, aim, probe, layer) for story in stories]
     found = {method: [each[method] for each in by_story] for method in METHODS}

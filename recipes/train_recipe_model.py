@@ -1,6 +1,6 @@
 """Train the small causal model of four recipes: agreement errors, two-meaning words, twelve notes, written reasoning.
 
-Hardware: one CPU core. Time: about 15 minutes; `--quick` under half a minute, which learns nothing yet.
+Hardware: one CPU core. Time: about 15 minutes, 25 on a busy core; `--quick` under half a minute: it learns nothing yet.
 Expect: a table of accuracy on texts that training did not see. What came out is in `recipes/models/README.md`.
 
     python recipes/train_recipe_model.py --out recipes/models/decoder

@@ -38,9 +38,8 @@ def test_the_word_at_fault_is_blamed(found: dict[str, Any], recipe: ModuleType) 
     assert shares["of all words, subject at fault"] > 0.7
 
 
-def test_unknown_words_and_rollout_cannot_tell(found: dict[str, Any]) -> None:
-    for method in ("feature_ablation", "attention_rollout"):
-        assert min(found["agreement"][method].values()) < 0.5, method
+def test_the_rollout_cannot_tell(found: dict[str, Any]) -> None:
+    assert min(found["agreement"]["attention_rollout"].values()) < 0.5
 
 
 def test_what_is_written(found: dict[str, Any], written: Path) -> None:
