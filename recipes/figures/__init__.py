@@ -1,0 +1,1 @@
+"""The figures of the recipes that need more than a result's own plots."""
