@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from spanwise.api import _check_together, check_kinds
 from spanwise.attribution import Attribution, Provenance
@@ -97,9 +97,7 @@ class Asked:
         keeps_sign = self.engine not in self.info.unsigned_on
         return Attribution(
             scores=found.scores,
-            span_scores=axes.span_scores(
-                found.scores, linear=self.info.linear and reduction == "sum" and keeps_sign
-            ),
+            span_scores=axes.span_scores(found.scores, linear=self.info.linear and reduction == "sum" and keeps_sign),
             target_scores=found.target_scores,
             source=axes.source,
             target=encoding.target_tokens,
@@ -216,10 +214,9 @@ def same_prompt(question: Question) -> tuple[Any, ...]:
 
 def together(questions: Sequence[Question]) -> Question:
     """Returns one question with the rows of several about the same prompt and target."""
-    import torch
-
     first = questions[0]
     if len(questions) == 1:
         return first
-    table: Tensor = torch.cat([each.axes.table for each in questions])
-    return replace(first, axes=replace(first.axes, table=table))
+    table = torch.cat([each.axes.table for each in questions])
+    mask = torch.cat([each.axes.mask for each in questions])
+    return replace(first, axes=replace(first.axes, table=table, mask=mask))

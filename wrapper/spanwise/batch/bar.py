@@ -33,7 +33,6 @@ class Bar:
         """Counts the tokens of prompts and targets."""
         self._tokens += tokens
 
-
     def update(self, rows: int) -> None:
         """Counts rows that are done."""
         seconds = max(time.perf_counter() - self._began, 1e-9)

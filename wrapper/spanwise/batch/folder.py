@@ -1,11 +1,11 @@
 """`Folder`: where a run lives. Locks, parts, index, failures; what is written is there whole or not at all.
 
-    .run.lock            held by the run's first process (flock): a second run is refused
-    .parts.lock          byte n is held by the process that works on part n (lockf); both locks die with their process
-    part-00000.parquet   results of the input's first rows, then part-00001.parquet, ...
-    failures.parquet     rows without a result, with the reason
-    index.json           what was asked, and which part holds which rows
-    _earlier-1/          what was here before --new-run
+.run.lock            held by the run's first process (flock): a second run is refused
+.parts.lock          byte n is held by the process that works on part n (lockf); both locks die with their process
+part-00000.parquet   results of the input's first rows, then part-00001.parquet, ...
+failures.parquet     rows without a result, with the reason
+index.json           what was asked, and which part holds which rows
+_earlier-1/          what was here before --new-run
 """
 
 import fcntl
@@ -180,8 +180,7 @@ class Folder:
 
         found = [failure for info in self.infos() for failure in info.failures]
         columns = pyarrow.schema(
-            [("row", pyarrow.int64())]
-            + [(name, pyarrow.string()) for name in ("place", "error", "reason", "content")]
+            [("row", pyarrow.int64())] + [(name, pyarrow.string()) for name in ("place", "error", "reason", "content")]
         )
         with writing(self.path / "failures.parquet") as temporary:
             parquet.write_table(pyarrow.Table.from_pylist([vars(each) for each in found], columns), temporary)
@@ -238,7 +237,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) 
     if names:
         shown = "; ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in names)
         raise OptionError(
-            f"the run in {folder} was asked otherwise: {shown}. Ask as before to go on with it, name another folder, or "
+            f"the run in {folder} was asked otherwise: {shown}. Ask as before to go on, name another folder, or "
             "start anew with new_run=True (--new-run), which moves what is there to a folder _earlier-N."
         )
 

@@ -60,8 +60,8 @@ def open_lines(given: Any) -> Lines:
         return _of_path(Path(given))
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise InputError(
-            f"rows are a file ({', '.join(SUFFIXES)}), a data set, or mappings such as {{'prompt': ..., 'target': ...}}, "
-            f"not {type(given).__name__}."
+            f"the rows are a file ({', '.join(SUFFIXES)}), a data set, or mappings such as {{'prompt': ...}}, not "
+            f"{type(given).__name__}."
         )
     name = type(given).__name__
     if isinstance(given, Iterator):
@@ -96,7 +96,7 @@ def _of_path(path: Path) -> Lines:
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}.") from error
     if kind == ".parquet":
-        require("pyarrow", "parquet", f"the file {path}")
+        require("pyarrow", "batch", f"the file {path}")
     readers = {".csv": _csv, ".parquet": _parquet}
     return Lines(path.name, lambda: readers.get(kind, _jsonl)(path))
 

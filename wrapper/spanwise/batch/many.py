@@ -115,7 +115,7 @@ def attribute_many(
         raise InputError(
             f"a LanguageModel is needed, not {type(lm).__name__}: spanwise.LanguageModel(model, tokenizer)."
         )
-    require("pyarrow", "parquet", "a run over many prompts")
+    require("pyarrow", "batch", "a run over many prompts")
     at_least("part_rows", part_rows, 1)
     if isinstance(features, Template):
         raise OptionError("a template makes the prompt, so that rows have none: write the prompts out.")

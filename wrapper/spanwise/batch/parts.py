@@ -204,7 +204,9 @@ def read_info(path: Path) -> PartInfo:
     try:
         return PartInfo.from_json((parquet.read_schema(path).metadata or {})[ABOUT])
     except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path} is torn or no part of a run: {error}.") from error
+        raise FileError(
+            f"{path} is torn or no part of a run: {error} The run's command, given again, mends it."
+        ) from error
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> "pyarrow.Table":

@@ -59,7 +59,7 @@ def processes() -> Processes:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes()
-    require("accelerate", "quantization", "a run of several processes")
+    require("accelerate", "batch", "a run of several processes")
     rank = int(os.environ["RANK"])
     return Processes(rank, count, int(os.environ.get("LOCAL_RANK", rank)))
 

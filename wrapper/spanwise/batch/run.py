@@ -156,7 +156,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
         ...     spanwise.open_run(folder)[0].target_text
         ' are'
     """
-    require("pyarrow", "parquet", "a run")
+    require("pyarrow", "batch", "a run")
     found = Folder(folder)
     if not found.path.is_dir():
         raise FileError(f"there is no folder {found.path}.")

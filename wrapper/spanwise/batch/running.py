@@ -170,7 +170,9 @@ class Runner:
         if not lost and not self.folder.part(number).exists():
             return False
         if lost and not self.lines.again:
-            raise FileError(f"a process of the run was lost, and {self.folder.part(number).name} with it: run it again.")
+            raise FileError(
+                f"a process of the run was lost, and {self.folder.part(number).name} with it: run it again."
+            )
         first = number * self.plan.part_rows
         window = list(itertools.islice(self.lines.start(), first, first + self.plan.part_rows)) if lost else None
         if window is None:
@@ -202,5 +204,3 @@ def _changed(how: str, part: str) -> InputError:
     return InputError(
         f"the input has changed since {part} was written: {how}. Give the same input to go on, or name another folder."
     )
-
-

@@ -5,13 +5,14 @@ Gates are shared: gate f of a batch switches feature f of every prompt. Rows sta
     prompt A (2 rows, 3 features)      gates [batch, 4]     scores [batch, A0 A1 B0]
     prompt B (1 row,  4 features)      A has no feature 3: it does not see that gate
 
-Embeddings stand side by side, as if they were one long source; `add_positions` takes them apart into rows again.
+Embeddings stand side by side, as if they were one long source with all prompts' features; row r is then the sum of every
+prompt's own row r, whose gradient at a prompt's embeddings is that prompt's alone.
 Shorter prompts are filled up at the end, where nothing a causal model reads can see it, so that no mask is needed and
 every position keeps its number.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,48 +20,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from spanwise.batch.place import Place, place_of
 from spanwise.model.forward import forward
 from spanwise.model.prefix import Kept, empty_cache
 from spanwise.scoring.backward import begin_backward
 from spanwise.scoring.batching import Batches
-from spanwise.scoring.objectives import Context
 from spanwise.scoring.scorer import Counts, Scorer
 
 LEAST_KEPT = 8
 """Fixed positions at the beginning of every prompt from which on keeping them pays for a gradient method."""
-
-
-@dataclass
-class _Place:
-    """Where a prompt's numbers are in the stack.
-
-    Attributes:
-        scorer: Of this prompt alone.
-        context: Of the target tokens that are scored.
-        weights: Which of them each row adds, [row, target].
-        first: The position that the first of them is predicted from.
-        reference: The objective of every target token at the unchanged input, once known.
-        counts: The work done for this prompt.
-    """
-
-    scorer: Scorer
-    context: Context
-    weights: Float[Tensor, "row target"]
-    first: int
-    reference: Tensor | None = None
-    counts: Counts = field(default_factory=Counts)
-
-    @property
-    def window(self) -> slice:
-        """The target tokens that are scored."""
-        return slice(self.context.first, self.context.first + len(self.context.target_ids))
-
-
-def _place(scorer: Scorer) -> _Place:
-    asked = scorer.rows.any(0).nonzero().flatten()
-    first, last = int(asked[0]), int(asked[-1]) + 1
-    weights = scorer.rows[:, first:last].to(device=scorer.lm.device, dtype=torch.float32)
-    return _Place(scorer, scorer.context_of(first, last), weights, len(scorer.prompt_ids) - 1 + first)
 
 
 class Stack(Scorer):
@@ -69,12 +37,14 @@ class Stack(Scorer):
     Args:
         scorers: One a prompt, of one model and objective; causal, and the objective local (see `Objective`).
         batches: How sequences are cut.
+        side_by_side: The algorithm works on embeddings, not on gates.
     """
 
-    def __init__(self, scorers: Sequence[Scorer], batches: Batches) -> None:
+    def __init__(self, scorers: Sequence[Scorer], batches: Batches, *, side_by_side: bool) -> None:
         first = scorers[0]
+        self.side_by_side = side_by_side
         self.lm, self.objective, self.batches, self.counts = first.lm, first.objective, batches, Counts()
-        self.places = [_place(each) for each in scorers]
+        self.places = [place_of(each) for each in scorers]
         device, count = self.lm.device, len(scorers)
         self.length = max(each.length for each in scorers)
         self._latest = min(place.first for place in self.places)  # from there on logits are read
@@ -94,6 +64,7 @@ class Stack(Scorer):
                 self._starts[k, : each.length] = each.baseline_embeddings
         self._most_rows = max(each.row_count for each in scorers)
         self._counts = [each.feature_count for each in scorers]
+        self._offsets = [0, *itertools.accumulate(self._counts)]
         pairs = [(k, row) for k, each in enumerate(scorers) for row in range(each.row_count)]
         self._of_row = torch.tensor(pairs, device=device)
         attributed = self._features >= 0
@@ -168,14 +139,14 @@ class Stack(Scorer):
             chosen = torch.cat(pairs)  # [pair, (prompt, gates)]
             if len(chosen):
                 at = chosen.to(device)
-                values[at[:, 0], at[:, 1]] = self._in_order(chosen, gates)
+                values[at[:, 0], at[:, 1]] = self._late_together(chosen, gates)
             return values[self._of_row[:, 0], :, self._of_row[:, 1]].T
 
-    def _in_order(self, pairs: Int[Tensor, "pair 2"], gates: Tensor) -> Float[Tensor, "pair row"]:
-        """Returns the rows of the pairs, inputs that change late together, each batch beginning with its first change."""
+    def _late_together(self, pairs: Int[Tensor, "pair 2"], gates: Tensor) -> Float[Tensor, "pair row"]:
+        """Returns the rows of the pairs, late changes together, each batch beginning with its first."""
         if self._kept is None:
             return self.batches.over(pairs, lambda part: self._changed(part, gates, 0))
-        starts = self._first_changes(pairs, gates)
+        starts = self._starts_of(pairs, gates)
         order = starts.argsort(stable=True)
         found = torch.empty(len(pairs), self._most_rows, device=self.lm.device)
         done = 0
@@ -188,7 +159,7 @@ class Stack(Scorer):
             done += len(part)
         return found
 
-    def _first_changes(self, pairs: Int[Tensor, "pair 2"], gates: Tensor) -> Int[Tensor, " pair"]:
+    def _starts_of(self, pairs: Int[Tensor, "pair 2"], gates: Tensor) -> Int[Tensor, " pair"]:
         """Returns for each pair how many of its first positions are as in the unchanged input."""
         features = self._features.cpu()[pairs[:, 0]]
         changed = (gates[pairs[:, 1]].cpu().gather(1, features.clamp(min=0)) != 1) & (features >= 0)
@@ -204,7 +175,9 @@ class Stack(Scorer):
             leaf = gates[part[:, 1]].to(device=self.lm.device, dtype=torch.float32)
             return self._gradients_of(part[:, 0], leaf, lambda each: self._between(part[:, 0], each))
 
-        found = self.batches.over(pairs, work).unflatten(0, (prompts, settings))  # [prompt, batch, row, feature]
+        found = self.batches.over(pairs, work).view(
+            prompts, settings, self._most_rows, -1
+        )  # [prompt, batch, row, feature]
         return found[self._of_row[:, 0], :, self._of_row[:, 1]].transpose(0, 1)
 
     def embedding_gradients(
@@ -212,25 +185,30 @@ class Stack(Scorer):
     ) -> Float[Tensor, "batch row source hidden"]:
         """Returns the gradients at the embeddings, side by side; row r is that of every prompt's own row r."""
         assert len(embeddings) == 1, "one setting of the embeddings at a time"
-        inputs = embeddings[0].unflatten(0, (len(self.places), self.length)).to(self.lm.device)
+        inputs = embeddings[0].view(len(self.places), self.length, -1).to(self.lm.device)
         frozen = (self._features < 0).unsqueeze(-1)
 
         def work(chosen: Int[Tensor, " prompt"]) -> Float[Tensor, "prompt row source hidden"]:
             at = chosen.to(inputs.device)
-            return self._gradients_of(
-                chosen, inputs[at], lambda each: torch.where(frozen[at], self._inputs[at], each)
-            )
+            return self._gradients_of(chosen, inputs[at], lambda each: torch.where(frozen[at], self._inputs[at], each))
 
         found = self.batches.over(torch.arange(len(self.places)), work)  # [prompt, row, source, hidden]
         return found.transpose(0, 1).flatten(1, 2)[None]
 
-    def add_positions(self, values: Float[Tensor, "row source"]) -> Float[Tensor, "line feature"]:
-        """Returns the sum of each feature's positions for every row of every prompt."""
-        of_prompt = values.unflatten(1, (len(self.places), self.length)).transpose(0, 1)  # [prompt, row, source]
-        sums = torch.zeros(*of_prompt.shape[:2], self.feature_count + 1, device=values.device, dtype=values.dtype)
-        index = torch.where(self._features < 0, self.feature_count, self._features)  # frozen ones: a column to drop
-        sums.scatter_add_(2, index.unsqueeze(1).expand_as(of_prompt).to(values.device), of_prompt)
-        return sums[self._of_row[:, 0], self._of_row[:, 1], :-1]
+    def add_positions(self, values: Float[Tensor, "row source"]) -> Float[Tensor, "row feature"]:
+        """Returns the sum of each feature's positions, the features of all prompts side by side."""
+        sums = torch.zeros(len(values), self._offsets[-1] + 1, device=values.device, dtype=values.dtype)
+        before = torch.tensor(self._offsets[:-1], device=values.device).unsqueeze(1)
+        features = self._features.to(values.device)
+        index = torch.where(features < 0, self._offsets[-1], features + before)  # frozen ones: a column to drop
+        return sums.index_add_(1, index.flatten(), values)[:, :-1]
+
+    def part_of(self, prompt: int, found: Float[Tensor, "row feature"]) -> Float[Tensor, "own_row own_feature"]:
+        """Returns a prompt's part of what an algorithm found, with shared gates or with features side by side."""
+        rows, features = self.places[prompt].scorer.row_count, self._counts[prompt]
+        if self.side_by_side:
+            return found[:rows, self._offsets[prompt] : self._offsets[prompt] + features]
+        return found[self.rows_of(prompt), :features]
 
     def _between(self, prompts: Tensor, gates: Float[Tensor, "pair feature"]) -> Float[Tensor, "pair source hidden"]:
         at = prompts.to(self._ids.device)
@@ -282,7 +260,7 @@ class Stack(Scorer):
         self._count_pairs(prompts)
         return outputs.logits, below_head
 
-    def _values_of(self, prompts: Tensor, logits: Tensor) -> list[tuple[slice, _Place, Tensor]]:
+    def _values_of(self, prompts: Tensor, logits: Tensor) -> list[tuple[slice, Place, Tensor]]:
         """Returns the objective for each prompt's share of a batch, whose sequences are in the order of the prompts."""
         found, begin = [], 0
         chosen, counts = torch.unique_consecutive(prompts, return_counts=True)
@@ -294,7 +272,7 @@ class Stack(Scorer):
             begin += count
         return found
 
-    def _begin(self, place: _Place) -> int:
+    def _begin(self, place: Place) -> int:
         """Returns where a prompt's logits begin among those that are kept."""
         return place.first - (self.length - self.keep)
 

@@ -27,6 +27,9 @@ Found: TypeAlias = Answer | AttributionError
 STACKED = ("feature_ablation", "integrated_gradients", "input_x_gradient", "saliency")
 """Methods whose result for a prompt does not depend on the prompts beside it; those that sample draw for each."""
 
+AT_EMBEDDINGS = ("input_x_gradient", "saliency")
+"""Those of them that work on embeddings; the others switch features by gates."""
+
 _MOST_VALUES = 2**26
 """Of the gradients at the embeddings of a stack: 256 MiB."""
 
@@ -55,32 +58,37 @@ class Stacker:
             tick: Called with the questions done since the last call.
         """
         found: dict[int, Found] = {}
-        for chosen in self._stacks(questions):
-            answered = self._answer([questions[i] for i in chosen])
+        for units in self._stacks(questions):
+            chosen = [i for unit in units for i in unit]
+            answered = self._answer([[questions[i] for i in unit] for unit in units])
             found.update(zip(chosen, answered, strict=True))
             tick(len(chosen))
         return [found[i] for i in range(len(questions))]
 
-    def _stacks(self, questions: Sequence[Question]) -> list[list[int]]:
-        """Returns which questions go together: the same number of rows, about the same length.
+    def _stacks(self, questions: Sequence[Question]) -> list[list[list[int]]]:
+        """Returns which questions go together: those of one prompt, and prompts with as many rows and about as long.
 
         A prompt is filled up by an eighth of its length at most, where that costs less than another call.
         """
-        stacks: list[list[int]] = []
+        stacks: list[list[list[int]]] = []
         fitting = [i for i, each in enumerate(questions) if self.stacks and self._is_short(each)]
-        lengths = {i: _length(questions[i]) for i in fitting}
-        latest: tuple[int, int] | None = None  # rows and least length of the last stack
-        tokens = 0
-        for i in sorted(fitting, key=lambda i: (len(questions[i].axes.table), lengths[i], i)):
-            rows, length = len(questions[i].axes.table), lengths[i]
+        units: dict[Any, list[int]] = {}
+        for i in fitting:
+            units.setdefault(same_prompt(questions[i]), []).append(i)
+        sized = []
+        for unit in units.values():
+            whole = together([questions[i] for i in unit])
+            sized.append((len(whole.axes.table), _length(whole), unit))
+        latest, tokens = (0, 0), 0  # rows and least length of the last stack; tokens in it
+        for rows, length, unit in sorted(sized):
             room = min(_tokens_at_once(self.asked), _MOST_VALUES // (rows * self.asked.lm.hidden_size))
-            if latest is None or rows != latest[0] or length > latest[1] + latest[1] // 8 or tokens + length > room:
+            if rows != latest[0] or length > latest[1] + latest[1] // 8 or tokens + length > room:
                 stacks.append([])
                 latest, tokens = (rows, length), 0
-            stacks[-1].append(i)
+            stacks[-1].append(unit)
             tokens += length
         alone = sorted(set(range(len(questions))) - set(fitting))
-        return stacks + [[i] for i in alone]
+        return stacks + [[[i]] for i in alone]
 
     def _is_short(self, question: Question) -> bool:
         """Whether what the method asks of this prompt leaves room in a batch."""
@@ -92,10 +100,11 @@ class Stacker:
             settings *= len(question.axes.table)
         return settings * _length(question) < _tokens_at_once(self.asked)
 
-    def _answer(self, questions: Sequence[Question]) -> list[Found]:
+    def _answer(self, units: Sequence[Sequence[Question]]) -> list[Found]:
+        questions = [question for unit in units for question in unit]
         if len(questions) > 1:
             try:
-                return self._answer_stack(questions)
+                return self._answer_stack(units)
             except OutOfMemoryError:
                 pass  # each alone needs less
         found: list[Found] = []
@@ -106,17 +115,14 @@ class Stacker:
                 found.append(error)
         return found
 
-    def _answer_stack(self, questions: Sequence[Question]) -> list[Found]:
-        groups: dict[Any, list[int]] = {}
-        for i, question in enumerate(questions):
-            groups.setdefault(same_prompt(question), []).append(i)
-        whole = [together([questions[i] for i in group]) for group in groups.values()]
+    def _answer_stack(self, units: Sequence[Sequence[Question]]) -> list[Found]:
+        whole = [together(unit) for unit in units]
         batches = self._batches(whole)
         scorers = []
         for question in whole:
             off = self.off and self.off[0].expand(len(question.axes.features), -1)
             scorers.append(question.scorer(off, batches))
-        stack = Stack(scorers, batches)
+        stack = Stack(scorers, batches, side_by_side=self.asked.info.name in AT_EMBEDDINGS)
         info = self.asked.info
         with seeded(self.asked.seed):
             stack.read_references(keeping=self._keeps(scorers))
@@ -124,15 +130,15 @@ class Stacker:
             ends = torch.tensor([[1.0], [0.0]]).expand(2, stack.feature_count)
             values = stack.scores(ends).float().cpu() if info.complete else None
         change = None if values is None else values[0] - values[1]
-        found: dict[int, Found] = {}
-        for k, group in enumerate(groups.values()):
-            begin = stack.rows_of(k).start
-            for i in group:
-                rows = slice(begin, begin + len(questions[i].axes.table))
-                part = scores[rows, : questions[i].axes.feature_count]
-                found[i] = self._one(questions[i], stack, k, part, None if change is None else change[rows])
+        found: list[Found] = []
+        for k, unit in enumerate(units):
+            of_prompt, begin = stack.part_of(k, scores), 0
+            changes = None if change is None else change[stack.rows_of(k)]
+            for question in unit:
+                rows = slice(begin, begin + len(question.axes.table))
+                found.append(self._one(question, stack, k, of_prompt[rows], None if changes is None else changes[rows]))
                 begin = rows.stop
-        return [found[i] for i in range(len(questions))]
+        return found
 
     def _keeps(self, scorers: Sequence[Scorer]) -> bool:
         """Whether the model gives the same values with kept keys, which one scorer tries, and whether that pays."""

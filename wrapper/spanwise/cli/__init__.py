@@ -29,7 +29,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, attribute, batch, compare, evaluate, sanity, checklist, tokens, methods, plan, drift, doctor, view):
+for command in (
+    demo,
+    attribute,
+    batch,
+    compare,
+    evaluate,
+    sanity,
+    checklist,
+    tokens,
+    methods,
+    plan,
+    drift,
+    doctor,
+    view,
+):
     app.command()(command)
 app.add_typer(benchmark, name="benchmark")
 
