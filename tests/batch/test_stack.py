@@ -160,7 +160,11 @@ def test_numbers_that_are_none_are_that_row_s_failure(
     broken = spanwise.LanguageModel(model, make_tokenizer())
     weights = model.get_input_embeddings().weight
     token = make_tokenizer()("The keys to the 3")["input_ids"][-1]
-    rows = [ROWS[1], ROWS[3], {"prompt": "The keys to the 3", "target": " are on the table.", "span": "are"}]
+    rows = [
+        ROWS[1],
+        {**ROWS[3], "span": "are"},
+        {"prompt": "The keys to the 3", "target": " are on the table.", "span": "are"},
+    ]
     before = weights[token].detach().clone()
     try:
         weights.data[token] = torch.nan

@@ -5,8 +5,8 @@ Gates are shared: gate f of a batch switches feature f of every prompt. Rows sta
     prompt A (2 rows, 3 features)      gates [batch, 4]     scores [batch, A0 A1 B0]
     prompt B (1 row,  4 features)      A has no feature 3: it does not see that gate
 
-Embeddings stand side by side, as if they were one long source with all prompts' features; row r is then the sum of every
-prompt's own row r, whose gradient at a prompt's embeddings is that prompt's alone.
+Embeddings stand side by side, as if they were one long source with all prompts' features; row r is then the sum of
+every prompt's own row r, whose gradient at a prompt's embeddings is that prompt's alone.
 Shorter prompts are filled up at the end, where nothing a causal model reads can see it, so that no mask is needed and
 every position keeps its number.
 """
