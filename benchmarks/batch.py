@@ -1,11 +1,11 @@
-"""Rows a second: `attribute_many` against a loop over `attribute` and Inseq's `attribute-dataset`, on the bundled model.
+"""Rows a second on the bundled model: `attribute_many`, a loop over `attribute`, and Inseq's `attribute-dataset`.
 
     python benchmarks/batch.py [--rows 10000] [--quick] [--output DIR]
 
 Each line of the table is a process of its own bound to the cores it names, so that the comparison is of equal means.
 The loop and Inseq do a sample of the rows (the same first ones), and the time of all is extrapolated; `attribute_many`
 does all of them. Loading the model and importing are left out. CPU seconds stand next to wall seconds, since a busy
-machine lengthens the latter. Inseq has no feature ablation; its own does gradient methods one prompt and token at a time.
+machine lengthens the latter. Inseq has no feature ablation.
 """
 
 import argparse

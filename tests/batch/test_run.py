@@ -107,30 +107,30 @@ def forked(work: Any) -> int:
     return child
 
 
-def launched(whole: Path, output: Path) -> subprocess.Popen[bytes]:
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    more = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    arguments = launcher + more + command(whole, output)[1:]
-    return subprocess.Popen(
-        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+LAUNCHER = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+QUIETLY = ("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
 
 
-def test_two_processes_one_killed(whole: Path, tmp_path: Path) -> None:
+def test_two_processes_one_killed(tiny: spanwise.LanguageModel, whole: Path, tmp_path: Path) -> None:
+    """One of two processes is killed, the same command goes on; the parts are those of one process that nobody killed."""
     pytest.importorskip("accelerate", reason="several processes need the batch extra")
-    output = tmp_path / "out"
-    process = launched(whole, output)
-    while not list(output.glob("part-*")) and process.poll() is None:
-        time.sleep(0.001)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [int(child) for child in children if b"batch" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    assert len(workers) == 2
-    os.kill(max(workers), signal.SIGKILL)
-    process.communicate()
-    again = launched(whole, output)
-    _, errors = again.communicate()
-    assert again.returncode == 0, errors.decode()
-    assert contents(output) == contents(whole / "out")
+    output, slow = tmp_path / "out", {**ASKED, "method": "integrated_gradients"}
+    spanwise.attribute_many(tiny, whole / "in.jsonl", tmp_path / "expected", **slow)
+    more = command(whole, output, "--method", "integrated_gradients")[1:]
+    arguments = [sys.executable, *LAUNCHER, *QUIETLY, *more]
+    with subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        while not list(output.glob("part-*")) and process.poll() is None:
+            time.sleep(0.001)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [int(child) for child in children if b"in.jsonl" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        assert len(workers) == 2
+        os.kill(max(workers), signal.SIGKILL)
+        process.communicate()
+    expected = contents(tmp_path / "expected")
+    assert 0 < len(contents(output)) < len(expected)
+    again = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert contents(output) == expected
 
 
 def test_a_process_that_is_lost_has_its_part_taken_up(
@@ -291,6 +291,7 @@ def test_a_wrong_command_writes_no_part(
     assert not list(tmp_path.glob("out/part*"))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_columns(tiny: spanwise.LanguageModel, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"no column 'prompt' or 'messages' .* columns 'text', 'target'"):
         spanwise.attribute_many(tiny, [{"text": "The keys", "target": " are"}], tmp_path / "a", **ASKED)
