@@ -4,6 +4,8 @@ from spanwise._version import __version__
 from spanwise.aggregation import aggregate
 from spanwise.api import attribute
 from spanwise.attribution import Attribution, Provenance, Span, Token
+from spanwise.batch.many import attribute_many
+from spanwise.batch.run import Run, open_run
 from spanwise.compat.pipelines import explain
 from spanwise.errors import AttributionError, AttributionWarning
 from spanwise.evaluation.checklist.checklist import checklist
@@ -42,12 +44,14 @@ __all__ = [
     "Plan",
     "Preview",
     "Provenance",
+    "Run",
     "Sanity",
     "Span",
     "Token",
     "__version__",
     "aggregate",
     "attribute",
+    "attribute_many",
     "checklist",
     "compare",
     "compare_precision",
@@ -59,6 +63,7 @@ __all__ = [
     "kl",
     "list_methods",
     "load_model",
+    "open_run",
     "plan",
     "preview",
     "probe",

@@ -8,6 +8,7 @@ import typer
 
 from spanwise._version import __version__
 from spanwise.cli.attribute import attribute
+from spanwise.cli.batch import batch
 from spanwise.cli.benchmark import benchmark
 from spanwise.cli.checklist import checklist
 from spanwise.cli.compare import compare
@@ -28,7 +29,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, attribute, compare, evaluate, sanity, checklist, tokens, methods, plan, drift, doctor, view):
+for command in (
+    demo,
+    attribute,
+    batch,
+    compare,
+    evaluate,
+    sanity,
+    checklist,
+    tokens,
+    methods,
+    plan,
+    drift,
+    doctor,
+    view,
+):
     app.command()(command)
 app.add_typer(benchmark, name="benchmark")
 

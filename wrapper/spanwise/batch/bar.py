@@ -1,0 +1,54 @@
+"""The progress of a run: rows, tokens a second, time left, failures."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm.auto import tqdm
+
+
+class Bar:
+    """A bar on the terminal.
+
+    Args:
+        bar: tqdm's.
+    """
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._tokens = self.failures = 0
+        self._began = time.perf_counter()
+
+    def skip(self, rows: int, failures: int) -> None:
+        """Counts rows that were there before, or that another process did: they say nothing of the speed."""
+        self.failures += failures
+        if self._bar.disable:  # tqdm then keeps no numbers
+            return
+        self._bar.initial += rows
+        self._bar.n += rows
+        self._bar.refresh()
+
+    def read(self, tokens: int) -> None:
+        """Counts the tokens of prompts and targets."""
+        self._tokens += tokens
+
+    def update(self, rows: int) -> None:
+        """Counts rows that are done."""
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        self._bar.set_postfix_str(f"{self._tokens / seconds:,.0f} tokens/s, {self.failures} failed", refresh=False)
+        self._bar.update(rows)
+
+
+@contextmanager
+def bar_of(total: int | None, what: str, progress: bool | None) -> Iterator[Bar]:
+    """Gives the bar of a run.
+
+    Args:
+        total: Rows in all; None where that is unknown.
+        what: Named in front.
+        progress: None: on a terminal, after two seconds; True: anywhere and at once; False: never.
+    """
+    disable = {None: None, True: False, False: True}[progress]
+    with tqdm(total=total, desc=what, unit=" rows", delay=0 if progress else 2, disable=disable, leave=False) as bar:
+        yield Bar(bar)

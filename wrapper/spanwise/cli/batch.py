@@ -1,0 +1,187 @@
+"""`spanwise batch`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spanwise.cli.common import (
+    ComputeDtype,
+    Debug,
+    DeviceMap,
+    DoubleQuant,
+    Dtype,
+    Features,
+    Frozen,
+    Json,
+    MaxMemory,
+    ModelName,
+    Occurrence,
+    OffloadFolder,
+    Prefix,
+    Quantization,
+    SkipModules,
+    SourceRole,
+    Sources,
+    StorageDtype,
+    memory_of,
+    number,
+    options_of,
+    quiet,
+    source_of,
+)
+from spanwise.methods import METHODS
+
+FAILED = 3
+"""The exit code of a run that ended with rows in failures.parquet."""
+
+
+def batch(
+    input: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .parquet file, or a folder that datasets saved.")],
+    output: Annotated[Path, typer.Option(help="A folder: new, empty, or of the same run, which then goes on.")],
+    model: ModelName = "tiny",
+    method: Annotated[
+        str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
+    ] = "integrated_gradients",
+    prompt_column: Annotated[str | None, typer.Option(help="Default: prompt.")] = None,
+    messages_column: Annotated[str | None, typer.Option(help="In place of the prompt; default: messages.")] = None,
+    target_column: Annotated[
+        str | None, typer.Option(help="Default: target. Without one, the model generates it.")
+    ] = None,
+    span_column: Annotated[str | None, typer.Option(help="Default: span. Other columns are carried through.")] = None,
+    span: Annotated[
+        list[str] | None, typer.Option(help="The span of every row, where no column has it; may be repeated.")
+    ] = None,
+    occurrence: Occurrence = None,
+    new_run: Annotated[
+        bool, typer.Option("--new-run", help="Move a run that was asked otherwise to _earlier-N, and start anew.")
+    ] = False,
+    part_rows: Annotated[int, typer.Option(help="Rows in a part: what a kill can cost.")] = 256,
+    engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
+    objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
+    features: Features = "token",
+    target_features: Annotated[
+        str | None, typer.Option(help="One row for each word, phrase or sentence of the target, or of the spans.")
+    ] = None,
+    source: Sources = None,
+    source_role: SourceRole = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="unk, zero, pad, mean, mask, delete, token:TEXT or text:TEXT; default: the method's."),
+    ] = None,
+    rows: Annotated[str, typer.Option(help="token, span or auto.")] = "auto",
+    prefix: Prefix = "fixed",
+    frozen: Frozen = "special",
+    strict_boundary: Annotated[bool, typer.Option(help="Refuse a token that straddles prompt and target.")] = False,
+    option: Annotated[
+        list[str] | None, typer.Option(help="The method's own, as name=value: --option n_steps=100. May be repeated.")
+    ] = None,
+    quantization: Quantization = None,
+    compute_dtype: ComputeDtype = None,
+    storage_dtype: StorageDtype = None,
+    double_quant: DoubleQuant = False,
+    skip_modules: SkipModules = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    max_memory: MaxMemory = None,
+    offload_folder: OffloadFolder = None,
+    devices_per_process: Annotated[
+        int, typer.Option(min=1, help="Under accelerate launch: GPUs that each process has to itself.")
+    ] = 1,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of a target that is generated, in tokens.")] = 25,
+    batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
+    checkpointing: Annotated[
+        bool, typer.Option(help="Keep one block's activations instead of all: less memory, a third more time.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="For methods that sample; each row begins with it.")] = 0,
+    as_json: Json = False,
+    progress: Annotated[bool | None, typer.Option(help="Show a progress bar; default: on a terminal.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Attribute many prompts: one row of INPUT each, with the columns prompt (or messages), target and span.
+
+    The same command goes on where a run was killed. A row that cannot be attributed is put into failures.parquet with
+    its reason, and the exit code is then 3. Exit code 2: the run was refused or stopped; the message says why.
+
+    Several processes share the rows: accelerate launch --num_processes 2 -m spanwise batch ...
+
+    Example: spanwise batch prompts.jsonl --model tiny --method feature_ablation --output run
+    """
+    import spanwise
+    from spanwise.batch.lines import open_lines
+    from spanwise.batch.processes import devices_of, processes
+
+    open_lines(input)  # before a model is loaded
+    which = processes()
+    memory = memory_of(max_memory)
+    if which.count > 1 and device_map is None and memory is None:
+        own = devices_of(which, devices_per_process)
+        if len(own) == 1:
+            device_map = str(own[0])
+        elif own:
+            device_map, memory = "auto", _all_of(own)
+    with quiet(as_json):
+        lm = spanwise.load_model(
+            model,
+            quantization=quantization,
+            compute_dtype=compute_dtype,
+            storage_dtype=storage_dtype,
+            double_quant=double_quant,
+            skip_modules=skip_modules or (),
+            dtype=dtype,
+            device_map=int(device_map) if device_map and device_map.isdecimal() else device_map,
+            max_memory=memory,
+            offload_folder=offload_folder,
+        )
+        run = spanwise.attribute_many(
+            lm,
+            input,
+            output,
+            prompt_column=prompt_column,
+            messages_column=messages_column,
+            target_column=target_column,
+            span_column=span_column,
+            part_rows=part_rows,
+            new_run=new_run,
+            span=span or None,
+            occurrence=number(occurrence) if occurrence is not None else None,
+            method=method,
+            engine=engine,
+            objective=objective,
+            features=features,
+            target_features=target_features,
+            source=source_of(source, source_role),
+            baseline=baseline,
+            rows=rows,  # type: ignore[arg-type] # checked by attribute_many
+            prefix=prefix,  # type: ignore[arg-type]
+            frozen=frozen,  # type: ignore[arg-type]
+            strict_boundary=strict_boundary,
+            method_options=options_of(option or []),
+            generation_options={"max_new_tokens": max_new_tokens},
+            batch_size=number(batch_size),
+            checkpointing=checkpointing,
+            seed=seed,
+            progress=progress,
+        )
+    if which.rank:
+        return
+    failures = run.failures
+    if as_json:
+        told = {"output": str(output), "results": len(run), "failures": [vars(each) for each in failures]}
+        typer.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        typer.echo(f"wrote {output}: {len(run)} results in {len(run.infos)} parts, {len(failures)} failures")
+        for each in failures[:3]:
+            typer.echo(f"  row {each.row} ({each.place}): {each.reason[:200]}", err=True)
+        if len(failures) > 3:
+            typer.echo(f"  and {len(failures) - 3} more in {output / 'failures.parquet'}", err=True)
+    if failures:
+        raise typer.Exit(FAILED)
+
+
+def _all_of(devices: list[int]) -> dict[int | str, int | str]:
+    """Returns the whole memory of devices, which no other process uses."""
+    import torch
+
+    return {each: int(torch.cuda.mem_get_info(each)[0] * 0.9) for each in devices}
