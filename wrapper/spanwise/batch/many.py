@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from spanwise.batch.asking import Asked, check
+from spanwise.asking import Asked, check
 from spanwise.batch.describing import described
 from spanwise.batch.folder import Folder
 from spanwise.batch.lines import open_lines

@@ -40,6 +40,7 @@ COLUMNS = {
     "source_special": "bools",
     "source_template": "bools",
     "scores": "floats",
+    "standard_error": "floats",
     "target_tokens": "texts",
     "target_scores": "floats",
     "completeness_gap": "float",
@@ -147,7 +148,9 @@ def records(row: int, result: Attribution, extra: Mapping[str, Any]) -> list[dic
             span = result.spans[i]
             place = (span.text, span.start, span.end, span.first_token, span.last_token)
         where = dict(zip(("span", "span_start", "span_end", "first_token", "last_token"), place, strict=True))
-        lines.append({**common, **where, "span_index": i, "scores": scores, "details": None})
+        error = None if result.standard_error is None else result.standard_error[i].tolist()
+        found = {"scores": scores, "standard_error": error}
+        lines.append({**common, **where, **found, "span_index": i, "details": None})
     lines[0]["details"] = json.dumps(_details(result), ensure_ascii=False)
     return lines
 
@@ -166,6 +169,9 @@ def result_of(lines: Sequence[Mapping[str, Any]], name: str) -> Attribution:
             "scores": _floats([line["scores"] for line in lines], len(first["source_ids"])),
             "target_scores": torch.tensor(first["target_scores"], dtype=torch.float32),
         }
+        if first["standard_error"] is not None:
+            errors = [line["standard_error"] for line in lines]
+            tensors["standard_error"] = _floats(errors, len(first["source_ids"]))
         spans = details.pop("span_scores")
         tensors["span_scores"] = tensors["scores"] if spans is None else _floats(spans, len(first["source_ids"]))
         header = {

@@ -8,8 +8,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from spanwise.asking import Asked
 from spanwise.batch import parts
-from spanwise.batch.asking import Asked
 from spanwise.batch.bar import Bar, bar_of
 from spanwise.batch.columns import Names, names_of, survey
 from spanwise.batch.folder import Folder, check_same

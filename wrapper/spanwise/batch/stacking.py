@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spanwise.batch.asking import Asked, same_prompt, together
+from spanwise.asking import Asked
+from spanwise.batch.joining import same_prompt, together
 from spanwise.batch.stack import LEAST_KEPT, Stack
+from spanwise.engines.protocol import as_found
 from spanwise.engines.registry import find_runner
-from spanwise.errors import AttributionError, OutOfMemoryError
+from spanwise.errors import AttributionError
 from spanwise.model.planning.planner import TOKENS_AT_ONCE
 from spanwise.model.seeding import seeded
 from spanwise.question import Answer, Question
@@ -20,6 +22,7 @@ from spanwise.scoring.batching import Batches, choose_batches
 from spanwise.scoring.checks import check_finite
 from spanwise.scoring.contrast import Contrast
 from spanwise.scoring.scorer import Scorer
+from spanwise.together import answer_together, shares
 
 Found: TypeAlias = Answer | AttributionError
 """An answer, or why there is none for this row."""
@@ -88,7 +91,7 @@ class Stacker:
             stacks[-1].append(unit)
             tokens += length
         alone = sorted(set(range(len(questions))) - set(fitting))
-        return stacks + [[[i]] for i in alone]
+        return stacks + [[[i] for i in group] for group in _sharing(questions, alone)]
 
     def _is_short(self, question: Question) -> bool:
         """Whether what the method asks of this prompt leaves room in a batch."""
@@ -104,9 +107,10 @@ class Stacker:
         questions = [question for unit in units for question in unit]
         if len(questions) > 1:
             try:
-                return self._answer_stack(units)
-            except OutOfMemoryError:
-                pass  # each alone needs less
+                stacked = self.stacks and self._is_short(questions[0])
+                return self._answer_stack(units) if stacked else list(answer_together(questions))
+            except AttributionError:
+                pass  # each alone needs less, and says for itself what is wrong
         found: list[Found] = []
         for question in questions:
             try:
@@ -126,7 +130,8 @@ class Stacker:
         info = self.asked.info
         with seeded(self.asked.seed):
             stack.read_references(keeping=self._keeps(scorers))
-            scores = find_runner(info, self.asked.engine)(stack, self.asked.options).float().cpu()
+            told = as_found(find_runner(info, self.asked.engine)(stack, self.asked.options))
+            scores = told.scores.float().cpu()
             ends = torch.tensor([[1.0], [0.0]]).expand(2, stack.feature_count)
             values = stack.scores(ends).float().cpu() if info.complete else None
         change = None if values is None else values[0] - values[1]
@@ -195,6 +200,7 @@ def stacker(asked: Asked) -> Stacker:
         and lm.quantization != "int8"  # its layers pick outliers by batch
         and not asked.checkpointing
         and asked.options.get("internal_batch_size") is None
+        and "auto" not in asked.options.values()
         and lm.model.get_output_embeddings() is not None  # type: ignore[operator] # a transformers model has it
     )
     off = None
@@ -204,6 +210,7 @@ def stacker(asked: Asked) -> Stacker:
         if removed or asked.composing["features"].__class__.__name__ == "Template":
             stacks = False
         else:
+            assert isinstance(name, str)
             row, told = baseline_embeddings(lm, name, 1)
             assert isinstance(row, Tensor)
             off = row, told
@@ -218,3 +225,16 @@ def _length(question: Question) -> int:
 
 def _tokens_at_once(asked: Asked) -> int:
     return TOKENS_AT_ONCE.get(asked.lm.device.type, TOKENS_AT_ONCE["cuda"])
+
+
+def _sharing(questions: Sequence[Question], chosen: Sequence[int]) -> list[list[int]]:
+    """Returns the chosen ones in groups: several targets of one prompt, where they can be read together."""
+    groups: dict[Any, list[list[int]]] = {}
+    for i in chosen:
+        of_prompt = groups.setdefault(questions[i].encoding.prompt_ids, [])
+        fitting = [group for group in of_prompt if shares(questions[group[0]], questions[i])]
+        if fitting:
+            fitting[0].append(i)
+        else:
+            of_prompt.append([i])
+    return sorted(group for of_prompt in groups.values() for group in of_prompt)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spanwise.asking import Asked
 from spanwise.attribution import Attribution
 from spanwise.batch import parts
-from spanwise.batch.asking import Asked
 from spanwise.batch.bar import Bar
 from spanwise.batch.columns import Names, Row, row_of
 from spanwise.batch.lines import Line, digest
@@ -79,7 +79,8 @@ class Worker:
     def _asked(self, row: int, line: Line, failures: list[Failure]) -> tuple[Row, Question] | None:
         try:
             values = row_of(line, self.names, self.span)
-            question = self.asked.question(values.prompt, values.messages, values.target, values.span)
+            composed = self.asked.composed(values.prompt, values.messages)
+            question = self.asked.question(composed, values.target, values.span)
         except (FileError, DependencyError, ModelError):
             raise
         except AttributionError as error:
