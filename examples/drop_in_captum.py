@@ -10,7 +10,9 @@ lm = spanwise.load_model("tiny", quantization="nf4")
 model, tokenizer = lm.model, lm.tokenizer
 
 ablation = LLMAttribution(FeatureAblation(model), tokenizer)
-result = ablation.attribute(TextTokenInput("The capital of France is called", tokenizer), target=" Paris.", forward_in_tokens=False)
+result = ablation.attribute(
+    TextTokenInput("The capital of France is called", tokenizer), target=" Paris.", forward_in_tokens=False
+)
 
 print("Captum's own result:", isinstance(result, captum.attr.LLMAttributionResult), tuple(result.token_attr.shape))
 for token, score in zip(result.input_tokens, result.seq_attr, strict=True):
