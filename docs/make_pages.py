@@ -55,8 +55,8 @@ models have Captum's methods and the native ones.
 
 One row a method, on the first of its engines.
 
-* *Passes*: forwards + backwards, at most, at the default options, for one span of {targets} tokens after a prompt of
-  {features}. With frozen weights, as here, a backward takes about as long as a forward.
+* *Passes*: forwards + backwards, at most, at the default options, for a prompt of {features} tokens and one span of
+  {targets} tokens. With frozen weights, as here, a backward takes about as long as a forward.
 * *Points at a cause*: how often the strongest token is a planted cause of the bundled model, with its 95 % interval. A
   random token is one in {random} of the cases, the rarest token of the prompt in {frequency}.
 * *Mass*: the share of the absolute scores that lies on planted causes.

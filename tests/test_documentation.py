@@ -17,6 +17,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = (
     "README.md",
+    "docs/install.md",
+    "docs/tour.md",
+    "docs/reading.md",
     "docs/pointing.md",
     "docs/big-models.md",
     "docs/migrating.md",
