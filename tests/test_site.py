@@ -60,7 +60,7 @@ def test_generated_pages_are_up_to_date(make_pages: ModuleType) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     told = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    named = set(re.findall(r": ([\w-]+\.md)$", told, flags=re.MULTILINE))
+    named = set(re.findall(r"^ *- .+: ([\w-]+\.md)$", told, flags=re.MULTILINE))
     assert named == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
