@@ -28,7 +28,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 benchmark: $(READY)
-	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/speed.py
 
 docs: $(READY)
 	$(BIN)/python docs/make_pages.py

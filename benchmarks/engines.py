@@ -1,205 +1,242 @@
-"""Side by side with Captum, in one run: time ratios, work done, memory, and how far apart the scores are.
+"""Side by side with Captum and Inseq, called as their users call them: time ratios, work done, memory, differences.
 
-    python benchmarks/engines.py            # a 26 M Qwen2 shape, prompt 31, target 26 tokens; some minutes
-    python benchmarks/engines.py --quick    # a small shape, seconds; judges exactness only
-
-Times are of one process on a shared machine: read the ratios, not the seconds. Memory is the largest growth of the
-process while the work ran. The difference is relative to Captum's largest score; Captum's default perturbation path is
-wrong with transformers 5.3 and later, so scores are compared with its one-pass path, `forward_in_tokens=False`.
+Captum's default perturbation path is wrong with transformers 5.3 and later, so its scores are compared with its
+one-pass path, `forward_in_tokens=False`. Inseq scores the generated prefix too and takes probabilities; ours is asked
+the same.
 """
 
-import argparse
-import json
-import threading
-import time
-import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import psutil
-import rich.table
+import inseq
 import torch
-import transformers
 from captum.attr import (
     FeatureAblation,
+    KernelShap,
     LayerIntegratedGradients,
     LLMAttribution,
     LLMGradientAttribution,
     ShapleyValueSampling,
+    TextTemplateInput,
     TextTokenInput,
 )
-from rich.console import Console
-from tokenizers import Tokenizer, models, pre_tokenizers
+from common import Row, attributed, by_turns, difference, groups_of, prompt_of, target_of, words_of
+from torch import Tensor
 
 import spanwise
 
-SHAPES = {
-    "26M": {"vocab_size": 32000, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 9},
-    "quick": {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
-}
-STEPS = 20
+TITLE = "The engines' time over ours"
 
 
-@dataclass
-class Row:
-    """One line of the table; seconds, GiB, and a difference relative to the engine's largest score."""
+@dataclass(frozen=True)
+class Size:
+    """How much of everything: tokens of prompt and target, features for ablation and Shapley values, steps, samples.
+
+    Captum's default path takes seconds a feature at 256 tokens, so ablation is over runs of tokens there. Inseq's
+    occlusion goes over every position for every target token, one at a time, so only its first `inseq_targets` are run,
+    and the time is multiplied.
+    """
+
+    prompt: int
+    target: int
+    features: int = 32
+    groups: int = 16
+    steps: int = 8
+    samples: int = 2
+    subsets: int = 32
+    inseq_targets: int = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison; `truth` stands in for an engine path that is known to be wrong, `times` for work left out."""
 
     work: str
     engine: str
-    engine_seconds: float
-    our_seconds: float
-    needed: float
-    forwards: int
-    backwards: int
-    engine_gib: float
-    our_gib: float
-    difference: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster ours is."""
-        return self.engine_seconds / self.our_seconds
+    theirs: Callable[[], Tensor]
+    ours: Callable[[], spanwise.Attribution]
+    asked: float | None = None
+    truth: Callable[[], Tensor] | None = None
+    times: float = 1.0
+    unsigned: bool = False
+    grouped: bool = False
+    note: str = ""
 
 
-def make_lm(shape: dict[str, int]) -> spanwise.LanguageModel:
-    """Returns a random model with one token a word."""
-    torch.manual_seed(0)
-    heads = {"num_attention_heads": 6 if shape["hidden_size"] == 384 else 4, "num_key_value_heads": 2}
-    config = transformers.Qwen2Config(**shape, **heads, tie_word_embeddings=True, initializer_range=0.05)
-    model = transformers.Qwen2ForCausalLM(config).eval()
-    vocabulary = {"<unk>": 0, "<pad>": 1, **{f"w{i}": i for i in range(2, shape["vocab_size"])}}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
-    return spanwise.LanguageModel(model, fast, name="random Qwen2")
-
-
-def measured(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """Returns what `work` returns, its seconds, and the largest growth of resident memory in GiB."""
-    process = psutil.Process()
-    start, peak, stop = process.memory_info().rss, [0], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.005):
-            peak[0] = max(peak[0], process.memory_info().rss - start)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    began = time.perf_counter()
-    try:
-        result = work()
-    finally:
-        seconds = time.perf_counter() - began
-        stop.set()
-        thread.join()
-    return result, seconds, peak[0] / 2**30
-
-
-def compare(work: str, engine: str, theirs: Any, ours: Any, truth: torch.Tensor | None, needed: float) -> Row:
-    """Runs both and returns their row; `truth` stands in for an engine path that is known to be wrong."""
-    ours()  # once before, so that neither side pays for first use
-    mine, our_seconds, our_gib = measured(ours)
-    other, engine_seconds, engine_gib = measured(theirs)
-    reference = other if truth is None else truth
-    found = mine.scores[:, [not token.frozen for token in mine.source]]
-    difference = float((found - reference).abs().max() / reference.abs().max())
-    counts = mine.provenance.forwards, mine.provenance.backwards
-    return Row(work, engine, engine_seconds, our_seconds, needed, *counts, engine_gib, our_gib, difference)
-
-
-def run(lm: spanwise.LanguageModel, prompt_count: int, target_count: int, samples: int) -> list[Row]:
-    """Returns all rows for one model."""
-    prompt = " ".join(f"w{7 * i % 400 + 2}" for i in range(1, prompt_count + 1))
-    target = torch.tensor([11 * i % 400 + 2 for i in range(1, target_count + 1)])
-    inputs = TextTokenInput(prompt, lm.tokenizer, baselines=lm.tokenizer.pad_token_id)
-    gradient = LLMGradientAttribution(LayerIntegratedGradients(lm.model, lm.embedding), lm.tokenizer)
-
-    def ours(method: str, rows: str, **options: Any) -> Callable[[], spanwise.Attribution]:
-        return lambda: spanwise.attribute(
-            lm,
-            prompt,
-            target,
-            method=method,
-            rows=rows,
-            baseline="pad",
-            method_options=options,
-            progress=False,
+def compare(lm: spanwise.LanguageModel, precision: str, size: Size, turns: int) -> Iterator[Row]:
+    """Yields a row a comparison."""
+    sizes = {"precision": precision, "prompt + target": f"{size.prompt} + {size.target}"}
+    for case in [*captum_cases(lm, size), *inseq_cases(lm, size)]:
+        case.ours()  # once before, so that neither side pays for first use
+        theirs, mine = by_turns([case.theirs, case.ours], turns, warm=False)
+        expected = theirs.result if case.truth is None else case.truth()
+        found = attributed(mine.result)
+        if case.grouped:  # a feature's score stands evenly on its tokens
+            found = found.unflatten(1, (expected.shape[1], -1)).sum(-1)
+        found = found[: len(expected), : expected.shape[1]]
+        made = mine.result.provenance
+        engine_seconds = theirs.seconds * case.times
+        yield Row(
+            TITLE,
+            sizes
+            | {
+                "work": case.work,
+                "engine": case.engine,
+                "engine s": engine_seconds,
+                "ours s": mine.seconds,
+                "ratio": engine_seconds / mine.seconds,
+                "asked": case.asked if (size.prompt, size.target) == (256, 16) else None,
+                "fwd / bwd": f"{made.forwards} / {made.backwards}",
+                "engine GiB": theirs.gib,
+                "ours GiB": mine.gib,
+                "difference": difference(found.abs() if case.unsigned else found, expected),
+                "note": case.note,
+            },
         )
 
-    def captum_gradient(name: str) -> Callable[[], torch.Tensor]:
-        return lambda: (
-            getattr(gradient.attribute(inputs, target, n_steps=STEPS), name).detach().reshape(-1, prompt_count)
+
+def captum_cases(lm: spanwise.LanguageModel, size: Size) -> list[Case]:
+    """Returns what is compared with Captum."""
+    prompt, target = prompt_of(size.prompt), target_of(size.target)
+    groups = groups_of(size.prompt, size.groups)
+    pad = lm.tokenizer.pad_token_id
+    tokens = TextTokenInput(prompt, lm.tokenizer, baselines=pad)
+    words = prompt.split(" ")
+    runs = groups_of(size.prompt, size.features)
+
+    def template(cut: list[tuple[int, int]]) -> TextTemplateInput:
+        return TextTemplateInput(
+            " ".join("{}" for _ in cut),
+            values=[" ".join(words[begin:end]) for begin, end in cut],
+            baselines=[" ".join(["<pad>"] * (end - begin)) for begin, end in cut],
         )
 
-    def captum_perturbation(method: Any, **options: Any) -> Callable[[], torch.Tensor]:
-        def work() -> torch.Tensor:
+    slots = template(groups)
+    of_groups, of_runs = {"features": words_of(prompt, groups)}, {"features": words_of(prompt, runs)}
+    ours = partial(_ours, lm, prompt, target)
+
+    def perturbation(method: Any, inputs: Any, **options: Any) -> Callable[[], Tensor]:
+        def work() -> Tensor:
             torch.manual_seed(0)
-            return LLMAttribution(method(lm.model), lm.tokenizer).attribute(inputs, target, **options).token_attr
+            found = LLMAttribution(method(lm.model), lm.tokenizer).attribute(inputs, target, **options)
+            return found.seq_attr[None].float() if found.token_attr is None else found.token_attr.float()
 
         return work
 
+    def gradient(name: str) -> Tensor:
+        method = LLMGradientAttribution(LayerIntegratedGradients(lm.model, lm.embedding), lm.tokenizer)
+        found = getattr(method.attribute(tokens, target, n_steps=size.steps), name)
+        return found.detach().float().reshape(-1, size.prompt)
+
     one_pass = {"forward_in_tokens": False}
-    rows = []
-    ablation = captum_perturbation(FeatureAblation, **one_pass)
-    rows.append(compare("feature_ablation", "one pass", ablation, ours("feature_ablation", "token"), None, 1.4))
-    default, truth = captum_perturbation(FeatureAblation), ablation()
-    rows.append(compare("feature_ablation", "default", default, ours("feature_ablation", "token"), truth, 30))
-    sampling = ours("shapley_value_sampling", "token", n_samples=samples)
-    one = captum_perturbation(ShapleyValueSampling, n_samples=samples, **one_pass)
-    rows.append(compare(f"shapley_value_sampling, {samples}", "one pass", one, sampling, None, 1))
-    default = captum_perturbation(ShapleyValueSampling, n_samples=samples)
-    rows.append(compare(f"shapley_value_sampling, {samples}", "default", default, sampling, one(), 20))
-    for rows_, name, needed in (("span", "seq_attr", 20), ("token", "token_attr", 1.7)):
-        mine = ours("integrated_gradients", rows_, n_steps=STEPS)
-        work = f"integrated_gradients, {STEPS} steps, {rows_}"
-        rows.append(compare(work, "gradient", captum_gradient(name), mine, None, needed))
-    return rows
+    ablation = ours("feature_ablation", "token", of_runs)
+    single = perturbation(FeatureAblation, template(runs), **one_pass)
+    shapley = ours("shapley_value_sampling", "token", of_groups, n_samples=size.samples)
+    sampled = {"n_samples": size.samples}
+    kernel = ours("kernel_shap", "span", of_groups, n_samples=size.subsets)
+    regressed = {"n_samples": size.subsets}
+    steps, orders = f"{size.steps} steps", f"{size.samples} orders, {size.groups} features"
+    subsets = f"{size.subsets} subsets, {size.groups} features"
+    span = ours("integrated_gradients", "span", n_steps=size.steps)
+    matrix = ours("integrated_gradients", "token", n_steps=size.steps)
+    return [
+        Case(f"integrated_gradients span, {steps}", "Captum", partial(gradient, "seq_attr"), span, 12),
+        Case(f"integrated_gradients matrix, {steps}", "Captum", partial(gradient, "token_attr"), matrix, 1.8),
+        Case(
+            f"feature_ablation, {size.features} features",
+            "Captum, default",
+            perturbation(FeatureAblation, template(runs)),
+            ablation,
+            20,
+            single,
+            grouped=True,
+        ),
+        Case(f"feature_ablation, {size.features} features", "Captum, one pass", single, ablation, 2.5, grouped=True),
+        Case(
+            f"shapley_value_sampling, {orders}",
+            "Captum, default",
+            perturbation(ShapleyValueSampling, slots, **sampled),
+            shapley,
+            15,
+            perturbation(ShapleyValueSampling, slots, **sampled, **one_pass),
+            grouped=True,
+        ),
+        Case(
+            f"kernel_shap, {subsets}",
+            "Captum, default",
+            perturbation(KernelShap, slots, **regressed),
+            kernel,
+            15,
+            perturbation(KernelShap, slots, **regressed, **one_pass),
+            grouped=True,
+        ),
+    ]
 
 
-def print_table(rows: list[Row]) -> None:
-    """Prints one line a row."""
-    table = rich.table.Table(title="Captum's time over ours")
-    for name in ("work", "Captum path", "Captum s", "ours s", "ratio", "asked", "fwd / bwd", "GiB C / o", "difference"):
-        table.add_column(name, justify="left" if name in ("work", "Captum path") else "right")
-    for row in rows:
-        table.add_row(
-            row.work,
-            row.engine,
-            f"{row.engine_seconds:.2f}",
-            f"{row.our_seconds:.2f}",
-            f"{row.ratio:.1f}x",
-            f"{row.needed:g}x",
-            f"{row.forwards} / {row.backwards}",
-            f"{row.engine_gib:.2f} / {row.our_gib:.2f}",
-            f"{row.difference:.1e}",
-        )
-    Console(width=130).print(table)
+def inseq_cases(lm: spanwise.LanguageModel, size: Size) -> list[Case]:
+    """Returns what is compared with Inseq."""
+    prompt, target = prompt_of(size.prompt), target_of(size.target)
+    whole = f"{prompt} {lm.tokenizer.decode(target)}"
+    ours = partial(_ours, lm, prompt, target, objective="prob", prefix="attributed", baseline="unk")
+
+    def engine(method: str, targets: int, **options: Any) -> Tensor:
+        lm.model.config.bos_token_id = lm.tokenizer.unk_token_id  # Inseq needs one to load
+        model = inseq.load_model(lm.model, method, tokenizer=lm.tokenizer)
+        end = size.prompt + targets
+        found = model.attribute(prompt, whole, attr_pos_end=end, show_progress=False, **options)
+        values = found[0].target_attributions[:, :targets].float()  # [source, target(, hidden)]
+        return (values.sum(-1) if values.ndim == 3 else values).T.nan_to_num()
+
+    gradient = partial(engine, "integrated_gradients", size.target, n_steps=size.steps)
+    some = min(size.inseq_targets, size.target)
+    note = f"Inseq's first {some} of {size.target} target tokens, multiplied" if some < size.target else ""
+    steps = f"{size.steps} steps"
+    return [
+        Case(
+            f"integrated_gradients span, {steps}",
+            "Inseq",
+            lambda: gradient()[:, :-1].sum(0, keepdim=True),
+            ours("integrated_gradients", "span", n_steps=size.steps),
+            8,
+        ),
+        Case(
+            f"feature_ablation, {size.prompt + size.target - 1} features",
+            "Inseq, occlusion",
+            lambda: engine("occlusion", some)[:, : size.prompt],
+            ours("feature_ablation", "token"),
+            15,
+            times=size.target / some,
+            unsigned=True,
+            note=note,
+        ),
+    ]
 
 
-def main() -> None:
-    """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small shape, seconds; judges exactness only")
-    parser.add_argument("--prompt", type=int, default=31, help="tokens of the prompt")
-    parser.add_argument("--target", type=int, default=26, help="tokens of the target")
-    parser.add_argument("--samples", type=int, default=2, help="samples of Shapley value sampling")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
-    parser.add_argument("--json", type=Path, help="write the rows here too")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    warnings.simplefilter("ignore", spanwise.AttributionWarning)
-    shape = SHAPES["quick" if arguments.quick else "26M"]
-    sizes = (9, 5, 2) if arguments.quick else (arguments.prompt, arguments.target, arguments.samples)
-    lm = make_lm(shape)
-    parameters = sum(p.numel() for p in lm.model.parameters())
-    Console().print(f"{parameters / 1e6:.1f} M parameters, prompt {sizes[0]}, target {sizes[1]}, float32, CPU")
-    rows = run(lm, *sizes)
-    print_table(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2))
-
-
-if __name__ == "__main__":
-    main()
+def _ours(
+    lm: spanwise.LanguageModel,
+    prompt: str,
+    target: Tensor,
+    method: str,
+    rows: str,
+    asked: dict[str, Any] | None = None,
+    *,
+    baseline: str = "pad",
+    objective: str = "log_prob",
+    prefix: str = "fixed",
+    **options: Any,
+) -> Callable[[], spanwise.Attribution]:
+    return lambda: spanwise.attribute(
+        lm,
+        prompt,
+        target,
+        method=method,
+        rows=rows,  # type: ignore[arg-type]
+        baseline=baseline,
+        objective=objective,
+        prefix=prefix,  # type: ignore[arg-type]
+        method_options=options,
+        progress=False,
+        **(asked or {}),
+    )

@@ -23,6 +23,7 @@ ORDER = [
     {"scoring"},
     {"engines"},
     {"question"},
+    {"asking", "together"},
     {"api", "previewing"},
     {"compat", "evaluation", "batch"},
     {"__init__"},

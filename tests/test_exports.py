@@ -38,7 +38,7 @@ def test_json_follows_its_schema_and_comes_back_without_loss(result: spanwise.At
 
 
 def test_the_schema_refuses_what_is_no_result(result: spanwise.Attribution) -> None:
-    for broken in ({"version": 2}, {"scores": [["1"]]}, {"extra": 1}, {"source": [{"text": "a"}]}):
+    for broken in ({"version": 3}, {"scores": [["1"]]}, {"extra": 1}, {"source": [{"text": "a"}]}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(json.loads(json.dumps(result.to_json() | broken)), SCHEMA)
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(
     ("change", "message"),
     [
         ({"format": "other"}, "not a result of spanwise: its format is 'other'"),
-        ({"version": 99}, "format version 99; this spanwise reads up to 1"),
+        ({"version": 99}, "format version 99; this spanwise reads up to 2"),
         ({"scores": [[1.0]]}, "is damaged"),
         ({"scores": None}, "is damaged"),
         ({"source": None}, "is damaged"),

@@ -53,7 +53,7 @@ def test_what_is_not_ours_is_refused(result: spanwise.Attribution, tmp_path: Pat
     with pytest.raises(FileError, match="not a result of spanwise"):
         spanwise.Attribution.load(path)
     save_file({"scores": torch.zeros(2)}, path, metadata=header(99))
-    with pytest.raises(FileError, match="format version 99; this spanwise reads up to 1"):
+    with pytest.raises(FileError, match="format version 99; this spanwise reads up to 2"):
         spanwise.Attribution.load(path)
     save_file({"scores": torch.zeros(2)}, path, metadata=header(1))
     with pytest.raises(FileError, match="is damaged"):

@@ -195,7 +195,7 @@ def test_a_generated_target_is_generated_once(tiny: spanwise.LanguageModel, monk
 
 def test_which_methods_read_the_objective() -> None:
     blind = {info.name for info in spanwise.list_methods() if not info.reads_objective}
-    assert blind == {"reagent", "value_zeroing", "attention", "attention_rollout", "attention_flow"}
+    assert blind == {"reagent", "value_zeroing", "context_cite", "attention", "attention_rollout", "attention_flow"}
 
 
 def test_what_does_not_concern_a_method_is_said(tiny: spanwise.LanguageModel) -> None:

@@ -1,4 +1,4 @@
-"""`attribute()`: validate, dispatch, check."""
+"""`attribute()`: check, ask, tell."""
 
 import time
 import warnings
@@ -7,23 +7,16 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from spanwise.attribution import Attribution, Provenance
-from spanwise.engines.registry import choose_engine, find_runner, versions
-from spanwise.errors import AttributionWarning, InputError, MethodError, OptionError, at_least
-from spanwise.methods import MethodInfo, find_method
-from spanwise.model.generation import told
+from spanwise.asking import check
+from spanwise.attribution import Attribution
+from spanwise.errors import AttributionWarning
 from spanwise.model.language_model import LanguageModel
 from spanwise.model.memory import peak_memory_gib
-from spanwise.model.reading import read
-from spanwise.question import Question
 from spanwise.scoring.baselines import BaselineLike
-from spanwise.scoring.checks import GAP_WARNING, gap_note
 from spanwise.scoring.contrast import Contrast
-from spanwise.scoring.objectives import Objective, Value, find_objective
+from spanwise.scoring.objectives import Objective, Value
 from spanwise.text.chat import Message
-from spanwise.text.composing import FeaturesLike, compose
-from spanwise.text.encoding import DOUBLED_BOS
-from spanwise.text.layout import make_axes
+from spanwise.text.composing import FeaturesLike
 from spanwise.text.spans import SpanLike
 from spanwise.text.target_parts import TargetFeatures
 
@@ -114,156 +107,42 @@ def attribute(
         True
     """
     started = time.perf_counter()
-    if not isinstance(lm, LanguageModel):
-        raise InputError(
-            f"a LanguageModel is needed, not {type(lm).__name__}: spanwise.LanguageModel(model, tokenizer)."
-        )
-    check_kinds(target, method_options, generation_options, seed, progress, checkpointing)
-    info = find_method(method)
-    engine = choose_engine(info, engine)
-    find_runner(info, engine)  # before any work: a package may be missing
-    options = info.checked_options(method_options or {})
-    aim = objective.objective if isinstance(objective, Contrast) else find_objective(objective)
-    _check_together(lm, info, engine, objective, baseline, target, generation_options)
-    composed = compose(
-        lm.tokenizer, prompt, messages=messages, tools=tools, template_options=template_options, features=features
+    asked = check(
+        lm,
+        method=method,
+        engine=engine,
+        objective=objective,
+        method_options=method_options,
+        generation_options=generation_options,
+        baseline=baseline,
+        batch_size=batch_size,
+        checkpointing=checkpointing,
+        seed=seed,
+        strict_boundary=strict_boundary,
+        composing={"tools": tools, "template_options": template_options, "features": features},
+        axes={
+            "occurrence": occurrence,
+            "target_features": target_features,
+            "source": source,
+            "rows": rows,
+            "frozen": frozen,
+            "prefix": prefix,
+        },
+        target=target,
+        progress=progress,
     )
+    composed = asked.composed(prompt, messages)
     with lm.session() as warning:
         if warning:
             warnings.warn(warning, AttributionWarning, stacklevel=2)
-        encoding = read(
-            lm,
-            composed.text,
-            target,
-            strict_boundary=strict_boundary,
-            generation_options=generation_options,
-            seed=seed,
-        )
-        axes = make_axes(
-            encoding,
-            composed,
-            info,
-            span=span,
-            occurrence=occurrence,
-            target_features=target_features,
-            source=source,
-            rows=rows,
-            frozen=frozen,
-            prefix=prefix,
-        )
-        question = Question(
-            lm,
-            info,
-            engine,
-            options,
-            objective if isinstance(objective, Contrast) else aim,
-            encoding,
-            composed,
-            axes,
-            baseline,
-            batch_size,
-            checkpointing,
-            seed,
-            progress,
-        )
+        question = asked.question(composed, target, span)
         found = question.answer()
-    scores, gap, batches, counts = found.scores, found.completeness_gap, found.batches, found.counts
-
-    notes = [*lm.notes, *composed.notes, *(each.note for each in axes.spans if each.note)]
-    if batches.note:
-        notes.append(batches.note)
-    if encoding.doubled_bos:
-        notes.append(DOUBLED_BOS)
-    if encoding.boundary != "clean":
-        notes.append(f"{encoding.boundary}; the target was tokenized as a continuation")
-    if found.contrast is not None:
-        notes.append(
-            f"the contrast at the input is {found.contrast:.4g} {aim.unit}; target_scores are the target's own part"
-        )
-    if aim.name == "prob" and axes.rows == "span":
-        notes.append("a span's objective is the sum of its token probabilities, not their product")
-    if gap is not None and gap > GAP_WARNING:
-        notes.append(gap_note(lm, info, gap, found.baseline))
-        warnings.warn(notes[-1], AttributionWarning, stacklevel=2)
-    keeps_sign = engine not in info.unsigned_on
-    reduction = options.get("reduction", "sum")
-    return Attribution(
-        scores=scores,
-        span_scores=axes.span_scores(scores, linear=info.linear and reduction == "sum" and keeps_sign),
-        target_scores=found.target_scores,
-        source=axes.source,
-        target=encoding.target_tokens,
-        spans=axes.spans,
-        rows=axes.rows,
-        prompt=encoding.prompt,
-        target_text=encoding.target_text,
-        completeness_gap=gap,
-        provenance=Provenance(
-            **lm.facts,
-            method=info.name,
-            engine=engine,
-            objective=objective.name if isinstance(objective, Contrast) else aim.name,
-            baseline=found.baseline,
-            options=options,
-            features=composed.level,
-            seed=seed,
-            reduction=reduction,
-            coverage="prompt" if prefix == "fixed" else "prompt and generated prefix",
-            signed=reduction == "sum" if "reduction" in options else info.signed and keeps_sign,
-            unit=info.unit.replace("objective", aim.unit),
-            boundary=encoding.boundary,
-            prompt_ids=encoding.prompt_ids,
-            target_ids=encoding.target_ids,
-            generated=target is None,
-            generation_options=told(generation_options or {}) if target is None else {},
-            batch_size=batches.size,
-            checkpointing=checkpointing,
-            calls=counts.calls,
-            forwards=counts.forwards,
-            backwards=counts.backwards,
-            seconds=time.perf_counter() - started,
-            peak_memory_gib=peak_memory_gib(lm.device),
-            versions=versions(),
-            notes=tuple(notes),
-        ),
+    for note in asked.warnings(found):
+        warnings.warn(note, AttributionWarning, stacklevel=2)
+    return asked.result(
+        question,
+        found,
+        generated=target is None,
+        seconds=time.perf_counter() - started,
+        peak_memory_gib=peak_memory_gib(lm.device),
     )
-
-
-def _check_together(
-    lm: LanguageModel, info: MethodInfo, engine: str, objective: Any, baseline: Any, target: Any, generation: Any
-) -> None:
-    """Checks what excludes each other, before the model does any work."""
-    if not info.uses_baseline and baseline is not None:
-        raise OptionError(f"{info.name} has no baseline, but baseline={baseline!r} was given.")
-    if not info.reads_objective and objective != "log_prob":
-        raise OptionError(f"no objective changes what {info.name} reads, but objective={objective!r} was given.")
-    if isinstance(objective, Contrast) and engine == "inseq" and (not info.linear or engine in info.unsigned_on):
-        raise MethodError(f"{info.name} on Inseq has no contrast: its scores are not linear in the objective.")
-    if info.family == "gradient" and lm.no_backward is not None:
-        raise MethodError(
-            f"{info.name} needs gradients, and the model gives none: {lm.no_backward}. Use a perturbation method."
-        )
-    if target is not None and generation:
-        raise OptionError("generation_options were given, but so was the target: nothing is generated.")
-
-
-def check_kinds(
-    target: Any, method_options: Any, generation_options: Any, seed: Any, progress: Any, checkpointing: Any
-) -> None:
-    """Checks arguments that several functions take.
-
-    Raises:
-        InputError: The target is no text and no ids.
-        OptionError: Another argument is of another kind than it must be.
-    """
-    if not (target is None or isinstance(target, str | Sequence | Tensor)):
-        raise InputError(f"the target is a text, a sequence of token ids or None, not {target!r}.")
-    for name, given in (("method_options", method_options), ("generation_options", generation_options)):
-        if given is not None and not isinstance(given, Mapping):
-            raise OptionError(f"{name} is a mapping from names to values, not {given!r}.")
-    if at_least("seed", seed, 0) >= 2**32:
-        raise OptionError(f"seed must be less than 2**32, not {seed}.")
-    if not isinstance(checkpointing, bool):
-        raise OptionError(f"checkpointing is True or False, not {checkpointing!r}.")
-    if not (progress is None or isinstance(progress, bool)):
-        raise OptionError(f"progress is None, True or False, not {progress!r}.")

@@ -43,6 +43,7 @@ class Attribution:
         completeness_gap: Sum over rows of |sum of scores - change of the objective|, divided by the sum of the
             |changes|, where the change is from the baseline to the full input. None for a method without that promise.
         provenance: Everything needed to repeat it.
+        standard_error: Of each score: how far another seed would move it. NaN where unknown, None without sampling.
     """
 
     scores: Float[Tensor, "target source"]
@@ -56,6 +57,7 @@ class Attribution:
     target_text: str
     completeness_gap: float | None
     provenance: Provenance
+    standard_error: Float[Tensor, "target source"] | None = None
 
     def __post_init__(self) -> None:
         row_count = len(self.target) if self.rows == "token" else len(self.spans)
@@ -64,6 +66,7 @@ class Attribution:
             "span_scores": (len(self.spans), len(self.source)),
             "target_scores": (len(self.target),),
         }
+        expected |= {} if self.standard_error is None else {"standard_error": expected["scores"]}
         for name, shape in expected.items():
             tensor = getattr(self, name)
             if tuple(tensor.shape) != shape:
@@ -223,7 +226,7 @@ class Attribution:
         """Returns a long table: one line a row and source column, frozen ones with NaN.
 
         Columns: row, row_text, source_index, source_text, source_name, source_id, role, message, special, template,
-        frozen, start, end, score.
+        frozen, start, end, score, standard_error (NaN where the result has none).
         """
         from spanwise.exports import to_dataframe
 

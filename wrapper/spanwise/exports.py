@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spanwise.attribution import Attribution
 from spanwise.errors import FileError, require
-from spanwise.storage import TENSORS, built, check_folder, check_version, described, writing
+from spanwise.storage import MAYBE, TENSORS, built, check_folder, check_version, described, tensors_of, writing
 
 if TYPE_CHECKING:
     import pandas
@@ -30,7 +30,7 @@ def to_dataframe(attribution: Attribution) -> "pandas.DataFrame":
     require("pandas", "dataframe", "to_dataframe()")
     import pandas
 
-    labels = attribution.row_labels
+    labels, errors = attribution.row_labels, attribution.standard_error
     return pandas.DataFrame(
         {
             "row": row,
@@ -47,6 +47,7 @@ def to_dataframe(attribution: Attribution) -> "pandas.DataFrame":
             "start": token.start,
             "end": token.end,
             "score": float(attribution.scores[row, column]),
+            "standard_error": math.nan if errors is None else float(errors[row, column]),
         }
         for row in range(len(labels))
         for column, token in enumerate(attribution.source)
@@ -58,7 +59,7 @@ def to_json(attribution: Attribution) -> dict[str, Any]:
 
     Nothing is lost: a float32 number is written with the digits that give the same one back.
     """
-    return described(attribution) | {name: _numbers(getattr(attribution, name)) for name in TENSORS}
+    return described(attribution) | {name: _numbers(tensor) for name, tensor in tensors_of(attribution).items()}
 
 
 def from_json(values: Mapping[str, Any], name: str = "the JSON") -> Attribution:
@@ -72,7 +73,8 @@ def from_json(values: Mapping[str, Any], name: str = "the JSON") -> Attribution:
     check_version(values, name)
     try:
         columns = len(values["source"])
-        tensors = {field: _tensor(values[field], () if field == "target_scores" else (columns,)) for field in TENSORS}
+        there = [*TENSORS, *(field for field in MAYBE if values.get(field) is not None)]
+        tensors = {field: _tensor(values[field], () if field == "target_scores" else (columns,)) for field in there}
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FileError(f"{name} is damaged: {error}.") from error
     return built(values, tensors, name)

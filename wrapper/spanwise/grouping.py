@@ -60,6 +60,7 @@ def by(result: Attribution, level: GroupLevel) -> Attribution:
         result,
         scores=_summed(result.scores, joined),
         span_scores=_summed(result.span_scores, joined),
+        standard_error=_errors(result.standard_error, joined),
         source=tuple(_column(result, column, numbered, positions) for column in joined),
         provenance=replace(result.provenance, notes=_notes(result, level)),
     )
@@ -159,6 +160,14 @@ def _column(
 def _text(result: Attribution, token: Token) -> str:
     """Returns the text that a source token's characters are counted in."""
     return result.target_text if token.role == "prefix" else result.prompt
+
+
+def _errors(errors: Float[Tensor, "row source"] | None, joined: Sequence[Token]) -> Float[Tensor, "row column"] | None:
+    """Returns the standard errors: NaN where scores were added, since those of one sample move together."""
+    if errors is None:
+        return None
+    alone = torch.tensor([len(column.positions) == 1 for column in joined])
+    return torch.where(alone, _summed(errors, joined), torch.nan)
 
 
 def _summed(scores: Float[Tensor, "row source"], joined: Sequence[Token]) -> Float[Tensor, "row column"]:

@@ -34,6 +34,12 @@ GAUSS_LEGENDRE_LIMIT = 1000
 SMOOTHGRAD_NOISE = 0.15
 """Smilkov et al.: 10 to 20 % of the range of the input's values."""
 
+FEWEST_STEPS = 8
+"""The first order that n_steps="auto" tries."""
+
+LIMITS: Mapping[str, str] = MappingProxyType({"n_steps": "max_steps", "n_samples": "max_samples"})
+"""For an option that may be "auto" the one that ends it."""
+
 SHAPLEY_VALUES_LIMIT = 8
 """Exact Shapley values visit every order of the features: 8! = 40,320 of them, over 256 distinct inputs."""
 
@@ -47,12 +53,16 @@ class Option:
         doc: What it does, with its unit.
         least: Smallest integer or number allowed, for a number.
         choices: The names allowed, for a name.
+        of: The option that must be "auto" for this one to mean something; "" where it always does.
+        auto: Its default where that one is "auto".
     """
 
     default: Any
     doc: str
     least: float | None = None
     choices: tuple[str, ...] = ()
+    of: str = ""
+    auto: Any = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class MethodInfo:
             method without a baseline. See `PATH_BASELINES` for the evidence.
         sampled: Its scores depend on `seed`.
         unit: Of a score: "objective" (nats for log_prob), "objective per embedding unit", "share of importance",
-            "attention weight" or "attention flow".
+            "log-odds", "attention weight" or "attention flow".
         cost: Forwards and backwards, as a formula in features F, target rows T and its options.
         work: The same, as a function of F, T and the options that returns (forwards, backwards).
         needs: Optional packages.
@@ -134,27 +144,61 @@ class MethodInfo:
         """Returns the method's options, the given ones over the defaults.
 
         Raises:
-            OptionError: An option that the method does not have, or a value out of its range.
+            OptionError: An option that the method does not have, a value out of its range, or a limit for another
+                option that was not asked as "auto".
         """
         for name, value in given.items():
             if not self.options:
                 raise OptionError(f"{self.name} has no options of its own, but {name!r} was given.")
             option = self.options[one_of(f"option of {self.name}", name, self.options)]
             _check(f"{self.name}'s option {name}", option, value)
-        return {name: given.get(name, option.default) for name, option in self.options.items()}
+        values = {name: given.get(name, option.default) for name, option in self.options.items()}
+        for name, option in self.options.items():
+            if option.of and values[option.of] != "auto" and values[name] is not None:
+                raise OptionError(
+                    f"{self.name}'s option {name} says when {option.of}='auto' stops, but {option.of} is "
+                    f"{values[option.of]!r}: give one of the two."
+                )
+            if option.of and values[option.of] == "auto" and values[name] is None:
+                values[name] = option.auto
+        return values
 
 
 def _check(what: str, option: Option, value: Any) -> None:
-    if option.choices and (option.least is None or isinstance(value, str)):
+    if option.choices and option.least is None:
         one_of(what, value, option.choices)
-    elif value is None and option.default is None:
+    elif (value is None and option.default is None) or (isinstance(value, str) and value in option.choices):
         return
     elif option.least is not None:
         kind = int if isinstance(option.least, int) else float
         number = value if not isinstance(value, bool) else None
         if not isinstance(number, int if kind is int else (int, float)) or not number >= option.least:
             name = "an integer" if kind is int else "a number"
-            raise OptionError(f"{what} must be {name} of at least {option.least:g}, not {value!r}.")
+            names = "".join(f" or {choice!r}" for choice in option.choices)
+            raise OptionError(f"{what} must be {name} of at least {option.least:g}{names}, not {value!r}.")
+
+
+def steps_tried(most: int) -> list[int]:
+    """Returns the numbers of points that n_steps="auto" tries, one after another, up to `most`.
+
+    >>> steps_tried(50)
+    [8, 16, 32, 50]
+    """
+    tried = [min(FEWEST_STEPS, most)]
+    while tried[-1] < most:
+        tried.append(min(2 * tried[-1], most))
+    return tried
+
+
+def _points(options: Mapping[str, Any]) -> int:
+    """Returns the points on the path in all, at most: of each order that is tried, since theirs are not the same."""
+    asked = options["n_steps"]
+    return sum(steps_tried(options["max_steps"])) if asked == "auto" else int(asked)
+
+
+def _samples(options: Mapping[str, Any]) -> int:
+    """Returns the samples, at most."""
+    return int(options["max_samples"] if options["n_samples"] == "auto" else options["n_samples"])
 
 
 _REDUCTION = Option(
@@ -166,7 +210,34 @@ _QUADRATURE = Option(
     "Captum's quadrature",
     choices=("gausslegendre", "riemann_trapezoid", "riemann_middle", "riemann_left", "riemann_right"),
 )
+_AUTO_STEPS = {
+    "n_steps": Option(_N_STEPS.default, f"{_N_STEPS.doc}; 'auto': 8, 16, 32, ... until the tolerance", 1, ("auto",)),
+    "tolerance": Option(
+        None, "with n_steps='auto': the completeness gap to come under; default 0.01", 1e-6, of="n_steps", auto=0.01
+    ),
+    "max_steps": Option(None, "with n_steps='auto': the most points tried; default 256", 1, of="n_steps", auto=256),
+}
 _INTERNAL = Option(None, "points that Captum hands over at a time; default: all, split by batch_size", least=1)
+
+
+def _auto_samples(default: int, doc: str, least: int, most: int) -> dict[str, Option]:
+    """Returns the options of a method that can go on sampling until its standard errors are small."""
+    return {
+        "n_samples": Option(default, f"{doc}; 'auto': more and more until the tolerance", least, ("auto",)),
+        "tolerance": Option(
+            None,
+            "with n_samples='auto': the largest standard error to come under, as a share of the largest |score|; "
+            "default 0.05",
+            1e-6,
+            of="n_samples",
+            auto=0.05,
+        ),
+        "max_samples": Option(
+            None, f"with n_samples='auto': the most samples taken; default {most}", least, of="n_samples", auto=most
+        ),
+    }
+
+
 _ADDITIVE = "assumes that features add up, which a transformer's do not"
 _ZERO_PATH = "the baseline is a choice, and rankings change with it; from zero the path is a step under RMSNorm"
 
@@ -212,11 +283,11 @@ _TABLE = (
         complete=True,
         linear=True,
         cost="n_steps forwards, n_steps x T backwards",
-        work=lambda f, t, o: (o["n_steps"], o["n_steps"] * t),
+        work=lambda f, t, o: (_points(o), _points(o) * t),
         baselines=PATH_BASELINES,
         caveat=_ZERO_PATH,
         options={
-            "n_steps": _N_STEPS,
+            **_AUTO_STEPS,
             "method": _QUADRATURE,
             "internal_batch_size": _INTERNAL,
         },
@@ -366,10 +437,10 @@ _TABLE = (
         complete=True,
         linear=True,
         cost="at most n_samples x (F - 1) + 2 forwards",
-        work=lambda f, t, o: (o["n_samples"] * (f - 1) + 2, 0),
+        work=lambda f, t, o: (_samples(o) * (f - 1) + 2, 0),
         sampled=True,
         caveat="averages over inputs that no text has",
-        options={"n_samples": Option(25, "random orders of the features", least=1)},
+        options=_auto_samples(25, "random orders of the features", least=1, most=1024),
     ),
     MethodInfo(
         "shapley_values",
@@ -394,12 +465,12 @@ _TABLE = (
         complete=True,
         linear=False,
         cost="at most n_samples forwards, for all spans together",
-        work=lambda f, t, o: (o["n_samples"], 0),
+        work=lambda f, t, o: (_samples(o), 0),
         token_matrix=False,
         sampled=True,
         needs=("sklearn",),
         caveat=_ADDITIVE,
-        options={"n_samples": Option(256, "random subsets", least=3)},
+        options=_auto_samples(256, "random subsets", least=3, most=4096),
     ),
     MethodInfo(
         "lime",
@@ -460,6 +531,48 @@ _TABLE = (
         caveat="looks at one block at a time; knows no objective",
         options={
             "layer": Option("mean", "which layer, counted from 0; or all averaged, or the last", 0, ("mean", "last"))
+        },
+    ),
+    MethodInfo(
+        "context_cite",
+        "perturbation",
+        ("native",),
+        "weights of a sparse linear model of the span's log-odds, fitted to random subsets of sentences or documents",
+        "Cohen-Wang et al. 2024, arXiv:2409.00729, section 3 (ContextCite)",
+        signed=True,
+        complete=False,
+        linear=False,
+        cost="at most n_ablations forwards, for all spans together",
+        work=lambda f, t, o: (o["n_ablations"], 0),
+        token_matrix=False,
+        baselines=("delete",),
+        sampled=True,
+        unit="log-odds",
+        needs=("sklearn",),
+        caveat="32 ablations tell a few causes apart among sentences or documents, not among hundreds of tokens; "
+        + _ADDITIVE,
+        options={
+            "n_ablations": Option(32, "random subsets of the features", least=2),
+            "alpha": Option(0.01, "weight of the Lasso penalty, on standardized features; 0: least squares", least=0.0),
+        },
+    ),
+    MethodInfo(
+        "hierarchical_ablation",
+        "perturbation",
+        ("native",),
+        "feature ablation of messages, paragraphs, sentences and then tokens, only inside those that mattered",
+        "after Liu et al. 2025, arXiv:2411.15102 (AttriBoT), hierarchical attribution",
+        signed=True,
+        complete=False,
+        linear=False,
+        cost="at most min(F, forwards) + 1 forwards, for all rows together",
+        work=lambda f, t, o: (min(f, o["forwards"]) + 1, 0),
+        needs=("sentencex",),
+        caveat="features never switched off alone share their group's effect evenly; blind to causes that cancel out "
+        "or back each other up",
+        options={
+            "forwards": Option(96, "most inputs tried beside the unchanged one", least=16),
+            "expand": Option(1, "groups opened at a time, the strongest first; more: fewer, larger batches", least=1),
         },
     ),
     MethodInfo(

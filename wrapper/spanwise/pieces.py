@@ -71,6 +71,7 @@ class Provenance:
 
     `orientation`, `objective`, `reduction`, `normalization` and `coverage` must be equal before two results are
     compared. Times are seconds, memory is GiB. A forward is one sequence through the model once, a call one batch.
+    `options` are as they were asked; `used` says what those asked as "auto" came to, such as {"n_steps": 32}.
     """
 
     model: str
@@ -106,6 +107,7 @@ class Provenance:
     seconds: float = 0.0
     peak_memory_gib: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    used: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -17,8 +17,12 @@ from spanwise.attribution import Attribution, Provenance, Span, Token
 from spanwise.errors import AttributionError, FileError
 
 FORMAT = "spanwise.attribution"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: `standard_error` and `Provenance.used`; a file of version 1 has neither, and is read."""
+
 TENSORS = ("scores", "span_scores", "target_scores")
+MAYBE = ("standard_error",)
+"""Tensors that a result may lack."""
 
 
 @contextmanager
@@ -81,9 +85,15 @@ def save(attribution: Attribution, path: str | os.PathLike[str]) -> None:
     """
     check_result_path(path)
     header = described(attribution)
-    tensors = {name: getattr(attribution, name).contiguous().clone() for name in TENSORS}
+    tensors = {name: tensor.contiguous().clone() for name, tensor in tensors_of(attribution).items()}
     with writing(path) as temporary:
         save_file(tensors, temporary, metadata={"spanwise": json.dumps(header, ensure_ascii=True)})
+
+
+def tensors_of(attribution: Attribution) -> dict[str, Tensor]:
+    """Returns the tensors that the result has, by name."""
+    found = {name: getattr(attribution, name) for name in (*TENSORS, *MAYBE)}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def described(attribution: Attribution) -> dict[str, Any]:
@@ -148,6 +158,7 @@ def built(header: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -
             provenance[field] = tuple(provenance[field])
         return Attribution(
             **{field: tensors[field] for field in TENSORS},
+            **{field: tensors[field] for field in MAYBE if field in tensors},
             source=tuple(Token.from_dict(values) for values in header["source"]),
             target=tuple(Token.from_dict(values) for values in header["target"]),
             spans=tuple(Span(**span) for span in header["spans"]),

@@ -165,6 +165,11 @@ def _reduce(reduction: str) -> Reduce:
 
 
 def _on_a_path(scorer: Scorer, options: Options) -> dict[str, Any]:
+    if options["n_steps"] == "auto":
+        raise OptionError(
+            "n_steps='auto' was asked on the engine 'inseq', which goes from target token to target token and does not "
+            "measure the completeness gap: give a number, or ask for engine='captum'."
+        )
     at_once = options["internal_batch_size"] or scorer.batch_size  # Inseq's default is all steps in one forward
     return {"n_steps": options["n_steps"], "method": options["method"], "internal_batch_size": at_once}
 

@@ -126,6 +126,8 @@ def _ours(known: dict[str, Any], scores: Float[Tensor, "row source"]) -> Attribu
         "span_scores": _tensor(known["span_scores"]).reshape(len(known["spans"]), scores.shape[1]),
         "target_scores": _tensor(known["target_scores"]),
     }
+    if known.get("standard_error") is not None:
+        tensors["standard_error"] = _tensor(known["standard_error"]).reshape(scores.shape)
     return built(known, tensors, "Inseq's result")
 
 

@@ -10,7 +10,12 @@ from spanwise.methods import ENGINES, MethodInfo
 _ROOMS = {
     "captum": ("spanwise.engines.captum_gradient", "spanwise.engines.captum_perturbation"),
     "inseq": ("spanwise.engines.inseq",),
-    "native": ("spanwise.engines.native_attention", "spanwise.engines.native_udig"),
+    "native": (
+        "spanwise.engines.native_attention",
+        "spanwise.engines.native_context_cite",
+        "spanwise.engines.native_hierarchical",
+        "spanwise.engines.native_udig",
+    ),
 }
 _PACKAGES = ("spanwise", "torch", "transformers", "captum", "inseq", "accelerate", "bitsandbytes")
 
@@ -40,7 +45,7 @@ def find_runner(method: MethodInfo, engine: str) -> Runner:
         DependencyError: A package the method needs is not installed.
     """
     for package in method.needs:
-        require(package, {"sklearn": "surrogate", "scipy": "flow"}[package], method.name)
+        require(package, {"sklearn": "surrogate", "scipy": "flow", "sentencex": "segments"}[package], method.name)
     if engine == "inseq":
         require("inseq", "inseq", "engine='inseq'")
     for room in _ROOMS[engine]:

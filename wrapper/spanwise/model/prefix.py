@@ -45,15 +45,36 @@ class _Behind(DynamicLayer):
         )
 
 
+class _Growing(_Behind):
+    """The same, but what it was given stays, once for each sequence."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        """Returns the kept keys and values with the new ones behind them, and keeps both."""
+        self.keys, self.values = super().update(key_states, value_states, *args, **options)
+        return self.keys, self.values
+
+
 @dataclass(frozen=True)
 class Kept:
-    """Keys and values of one sequence: one pair a layer, [1, head, position, dimension]."""
+    """Keys and values of one sequence, or of each of a batch: one pair a layer, [batch, head, position, dimension]."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
 
     def before(self, count: int) -> Cache:
-        """Returns the cache of the first `count` positions, for batches of any size."""
-        return Cache(layers=[_Behind(keys[..., :count, :], values[..., :count, :]) for keys, values in self.layers])
+        """Returns the cache of the first `count` positions: of one sequence for batches of any size."""
+        return Cache(layers=[_Behind(*pair) for pair in self._cut(count)])
+
+    def growing(self, count: int) -> Cache:
+        """Returns the cache of the first `count` positions, to which a forward adds its own; see `grown`."""
+        return Cache(layers=[_Growing(*pair) for pair in self._cut(count)])
+
+    def _cut(self, count: int) -> list[tuple[Tensor, Tensor]]:
+        return [(keys[..., :count, :], values[..., :count, :]) for keys, values in self.layers]
+
+
+def grown(cache: Cache) -> Kept:
+    """Returns what a growing cache holds after a forward."""
+    return Kept(tuple((layer.keys, layer.values) for layer in cache.layers))
 
 
 def empty_cache(lm: LanguageModel) -> DynamicCache | None:

@@ -1,13 +1,19 @@
 """Is the result what the method promises? Completeness, and numbers that are numbers."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from spanwise.errors import NonFiniteError
-from spanwise.methods import MethodInfo
+from spanwise.methods import LIMITS, MethodInfo
 from spanwise.model.language_model import LanguageModel
 from spanwise.scoring.scorer import Scorer
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 GAP_WARNING = 0.05
 """The completeness gap above which a result warns."""
@@ -18,15 +24,26 @@ def completeness_gap(scorer: Scorer, scores: Float[Tensor, "row source"]) -> flo
 
     Sum over rows of |sum of scores - change|, divided by the sum of |changes|.
     """
+    return gap_of(scores, change_of(scorer))
+
+
+def change_of(scorer: Scorer) -> Float[Tensor, " row"]:
+    """Returns how much each row's objective changes from the baseline to the input, by two forwards at most."""
     ends = torch.tensor([[1.0], [0.0]]).expand(2, scorer.feature_count)
     on, off = scorer.scores(ends).float().cpu()
-    change = on - off
+    return on - off
+
+
+def gap_of(scores: Float[Tensor, "row source"], change: Float[Tensor, " row"]) -> float:
+    """Returns the completeness gap of scores that should add up to `change`."""
     missing = (scores.nansum(1) - change).abs().sum()
     return float(missing / change.abs().sum().clamp(min=torch.finfo(torch.float32).tiny))
 
 
-def gap_note(lm: LanguageModel, info: MethodInfo, gap: float, baseline: str | None) -> str:
-    """Returns a sentence on a large completeness gap: its likely cause, and the cure."""
+def gap_note(
+    lm: LanguageModel, info: MethodInfo, gap: float, baseline: str | None, options: Mapping[str, Any] = _NONE
+) -> str:
+    """Returns a sentence on a large completeness gap: its likely cause, and the cure; `options` are the method's."""
     note = (
         f"the completeness gap is {gap:.1%}: the scores of {info.name} do not add up to the change of the objective "
         f"from the baseline {baseline!r} to the input. "
@@ -38,6 +55,7 @@ def gap_note(lm: LanguageModel, info: MethodInfo, gap: float, baseline: str | No
         )
     for option, what in (("factor", "midpoints"), ("n_steps", "steps"), ("n_samples", "samples")):
         if option in info.options:
+            option = LIMITS[option] if options.get(option) == "auto" else option
             return note + (
                 f"Likely cause: too few {what}. Use method_options={{{option!r}: ...}} with a larger number."
             )

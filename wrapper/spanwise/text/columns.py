@@ -101,7 +101,7 @@ def grouped(tokens: Sequence[Token], target_text: str, composed: Composed) -> tu
     if composed.groups:
         tokens, of_token = _by_groups(tokens, composed)
     else:
-        of_token = _by_level(tokens, target_text, composed)
+        of_token = by_level(tokens, target_text, composed)
     members: dict[tuple[int, int], list[Token]] = {}
     for position, (token, feature) in enumerate(zip(tokens, of_token, strict=True)):
         members.setdefault((feature, -1 if feature >= 0 else position), []).append(token)
@@ -152,7 +152,7 @@ def _joined(members: Sequence[Token], text: str) -> Token:
     return dataclasses.replace(column, text=joined, start=runs[0][0], end=runs[-1][1])
 
 
-def _by_level(tokens: Sequence[Token], target_text: str, composed: Composed) -> list[int]:
+def by_level(tokens: Sequence[Token], target_text: str, composed: Composed) -> list[int]:
     """Returns for each token its segment's number, counted over the whole source, or -1 where it stands alone.
 
     Segments never cross from one message to another, to the template, or to the generated prefix.

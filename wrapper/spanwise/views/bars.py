@@ -7,6 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from spanwise.attribution import Attribution
 from spanwise.views import colors, into, panels, series, windows
@@ -163,11 +164,18 @@ def _heading(everything: list[series.Series], index: int) -> str:
 
 def _limits(everything: list[series.Series], signed: bool) -> tuple[float, float]:
     values = torch.cat([item.scores for item in everything]).nan_to_num(0.0)
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    errors = torch.cat([_errors(item) for item in everything])
+    low, high = min(float((values - errors).min()), 0.0), max(float((values + errors).max()), 0.0)
+    low = low if signed else 0.0
     if low == high:
         return (-1.0, 1.0) if signed else (0.0, 1.0)
     border = 0.06 * (high - low)
     return (low - border if low < 0 else 0.0), (high + border if high > 0 else 0.0)
+
+
+def _errors(item: series.Series) -> Tensor:
+    """Returns the half lengths of the error bars: 0 where there is none."""
+    return torch.zeros_like(item.scores) if item.errors is None else item.errors.nan_to_num(0.0)
 
 
 def _ticks(limits: tuple[float, float]) -> list[float]:
@@ -182,6 +190,8 @@ def _tick_labels(ticks: Sequence[float]) -> list[str]:
 def _value_note(everything: list[series.Series]) -> list[str]:
     if all(bool(item.scores.isnan().all()) for item in everything):
         return ["No score is defined."]
+    if any(item.errors is not None and bool(item.errors.isfinite().any()) for item in everything):
+        return ["Lines: one standard error up and down, over seeds."]
     return [] if series.limit(*(item.scores for item in everything)) else ["Every defined score is 0."]
 
 
@@ -200,6 +210,9 @@ def _panel(
     heights = [scores[i] for i in places]
     shades = [colors.hexadecimal(colors.strong(height, signed=signed)) for height in heights]
     axes.bar(places, heights, width=0.8, color=shades, zorder=3)
+    if item.errors is not None:
+        lines = _errors(item)[list(columns)][places].tolist()
+        axes.errorbar(places, heights, lines, fmt="none", ecolor="black", elinewidth=0.6, zorder=5)
     axes.axhline(0, color="black", linewidth=0.6, zorder=4)
     for missing in windows.gaps([range(i, i + 1) for i in places], len(scores)):
         panels.hatch(axes, missing.start - 0.5, missing.stop - 0.5)

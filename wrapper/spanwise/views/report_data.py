@@ -233,6 +233,7 @@ def _slim(result: Attribution) -> Attribution:
         result,
         scores=result.scores[:few],
         span_scores=result.span_scores[:0],
+        standard_error=None,
         target_scores=result.target_scores[:few],
         target=result.target[:few],
         spans=(),

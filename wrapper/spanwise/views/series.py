@@ -20,6 +20,7 @@ class Series:
         text: These characters.
         scores: One a source token; NaN where not defined.
         reduction: How rows were put together: "", "sum over rows" or "sum of absolute values over rows".
+        errors: The scores' standard errors, where the result has them for these scores themselves.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Series:
     text: str
     scores: Float[Tensor, " source"]
     reduction: str = ""
+    errors: Float[Tensor, " source"] | None = None
 
 
 def by_span(attribution: Attribution) -> list[Series]:
@@ -43,7 +45,9 @@ def by_span(attribution: Attribution) -> list[Series]:
         if bool(scores.isnan().all()) and attribution.rows == "token":
             found.append(_together(attribution, "span", span.first_token, span.last_token))
         else:
-            found.append(Series("span", span.start, span.end, span.text, scores))
+            known = attribution.standard_error if attribution.rows == "span" else None
+            errors = None if known is None else known[index]
+            found.append(Series("span", span.start, span.end, span.text, scores, errors=errors))
     return found
 
 

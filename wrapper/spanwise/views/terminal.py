@@ -197,6 +197,7 @@ def facts(attribution: Attribution) -> Text:
         f"{told.objective} ({told.unit})",
         f"baseline {shorten(told.baseline or 'none', 30)}",
         f"completeness gap {gap:.2%}" if gap is not None else "no completeness promised",
+        *(f"{name} {count} ({told.options.get(name)})" for name, count in told.used.items()),
         f"{told.forwards} forwards, {told.backwards} backwards",
         f"{told.seconds:.2g} seconds" if told.seconds < 100 else f"{told.seconds:.0f} seconds",
     ]

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from spanwise.api import attribute, check_kinds
+from spanwise.api import attribute
+from spanwise.asking import check_kinds
 from spanwise.attribution import Attribution
 from spanwise.errors import (
     DependencyError,

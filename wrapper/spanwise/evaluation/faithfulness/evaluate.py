@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spanwise.api import check_kinds
+from spanwise.asking import check_kinds
 from spanwise.attribution import Attribution
 from spanwise.errors import OptionError, at_least, require
 from spanwise.evaluation.agreement import rank_correlation
