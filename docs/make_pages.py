@@ -43,8 +43,9 @@ gives each of them nothing](reading.md#parts-that-back-each-other-up) while the 
 | shares that add up to the whole change | `shapley_value_sampling`, `integrated_gradients` | they are complete, \
 [which is not faithful](reading.md#adding-up-is-not-being-right) |
 | a first look at a long input or a large model | `saliency` | one backward, whatever the length; no sign |
-| which document or message | a perturbation method, with `features=` documents or messages | it costs a forward a \
-feature, not a token |
+| the same, with effects | `hierarchical_ablation` | opens only what matters, within a budget of forwards |
+| which document or message | `feature_ablation` with `features=` documents or messages, `context_cite` | a forward a \
+feature, or few random subsets of many features |
 | why this word and not that one | any method, with `objective=spanwise.contrast(...)` | what speaks for both cancels |
 | where the model looks | `attention` | [it says that, and no more](reading.md#attention-is-where-it-looks) |
 
@@ -133,7 +134,7 @@ def choosing() -> str:
     only_few = [name for name in missing if name != "shapley_values"]
     if only_few:
         listed = ", ".join(f"`{name}`" for name in only_few)
-        notes.append(f"* Not in the benchmark of tokens, so without a figure: {listed}.")
+        notes.append(f"* Not in ground-truth.md as it stands, so without a figure: {listed}.")
     return CHOOSING.format(
         features=FEATURES,
         targets=TARGETS,
