@@ -19,10 +19,10 @@ class Docstrings(griffe.Extension):
 
 
 def readable(text: str) -> str:
-    """Returns the docstring with its examples as Griffe and Markdown know them.
+    r"""Returns the docstring with its examples as Griffe and Markdown know them.
 
-    >>> readable("A sum.\\n\\n>>> 1 + 1\\n2\\n")
-    'A sum.\\n\\n```python\\n>>> 1 + 1\\n2\\n```\\n'
+    >>> readable("A sum.\n\n>>> 1 + 1\n2\n")
+    'A sum.\n\n```python\n>>> 1 + 1\n2\n```\n'
     """
     text = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
     return re.sub(r"(?:^>>> (?:.+\n?)+)", lambda found: f"```python\n{found.group().rstrip()}\n```\n", text, flags=re.M)

@@ -88,8 +88,9 @@ def test_the_api_has_every_public_name(site: Path) -> None:
     for name in spanwise.__all__:
         if name != "__version__":
             assert f'id="spanwise.{name}"' in page, name
-    for told in ("Parameters:", "Raises:", "baseline"):
+    for told in ("Parameters:", "Raises:", "Examples:", "baseline"):
         assert told in page
+    assert ">Example</" not in page, "docs/docstrings.py makes these sections with code"
 
 
 def test_choosing_has_every_method(site: Path) -> None:
