@@ -32,7 +32,7 @@ benchmark: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_pages.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "out/site/index.html; with search: $(BIN)/python -m http.server --directory out/site"
 
 clean:
