@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-1.5b test format lint types tests benchmark clean
+.PHONY: demo demo-1.5b test format lint types tests benchmark docs clean
 
 demo: $(READY)
 	$(BIN)/spanwise demo --output out/demo
@@ -29,6 +29,11 @@ format: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python benchmarks/speed.py
+
+docs: $(READY)
+	$(BIN)/python docs/make_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "out/site/index.html; with search: $(BIN)/python -m http.server --directory out/site"
 
 clean:
 	rm -rf .venv out

@@ -17,6 +17,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = (
     "README.md",
+    "docs/install.md",
+    "docs/tour.md",
+    "docs/reading.md",
     "docs/pointing.md",
     "docs/big-models.md",
     "docs/migrating.md",
@@ -44,7 +47,7 @@ def test_python_blocks_print_what_they_show(page: str, tmp_path: Path, monkeypat
     assert not failed, "".join(report)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if any(language == "sh" for language, _ in blocks(page))])
 def test_shell_blocks_run(page: str, tmp_path: Path) -> None:
     """Lines that begin with `spanwise`; `make`, `git` and `pip` lines are how this test got here."""
     lines = [line for language, text in blocks(page) if language == "sh" for line in _joined(text)]
