@@ -13,7 +13,7 @@ from spanwise.engines.registry import choose_engine, find_runner, versions
 from spanwise.methods import MethodInfo, find_method
 from spanwise.model.generation import told
 from spanwise.model.language_model import LanguageModel
-from spanwise.model.reading import read
+from spanwise.model.reading import check_length, read
 from spanwise.question import Answer, Question
 from spanwise.scoring.checks import GAP_WARNING, gap_note
 from spanwise.scoring.contrast import Contrast
@@ -21,6 +21,9 @@ from spanwise.scoring.objectives import Objective, find_objective
 from spanwise.text.composing import compose
 from spanwise.text.encoding import DOUBLED_BOS
 from spanwise.text.layout import make_axes
+
+_LONG = 8
+"""Characters a token of the model's context from which on tokens are counted first; texts have about 4."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Asked:
             AttributionError: The row cannot be asked: an empty prompt, a span that is not there, too many tokens, ...
         """
         composed = compose(self.lm.tokenizer, prompt, messages=messages, **self.composing)
+        self._check_long(composed.text)
         generation = {} if target is not None else {"generation_options": self.generation_options}
         encoding = read(
             self.lm, composed.text, target, strict_boundary=self.strict_boundary, seed=self.seed, **generation
@@ -89,6 +93,13 @@ class Asked:
             self.seed,
             progress=False,
         )
+
+    def _check_long(self, text: str) -> None:
+        """Refuses a prompt of megabytes by its number of tokens alone: finding each token's characters takes long."""
+        limit = self.lm.context_length
+        if limit is not None and len(text) > _LONG * limit:
+            ids = self.lm.tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"]
+            check_length(self.lm, len(ids), 1)
 
     def result(self, question: Question, found: Answer, *, generated: bool) -> Attribution:
         """Returns what `attribute` returns, but for time and memory, which differ from run to run and are left out."""
