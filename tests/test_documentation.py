@@ -26,6 +26,7 @@ PAGES = (
     "docs/evaluation.md",
     "docs/report.md",
     "docs/figures.md",
+    "docs/batch.md",
 )
 
 

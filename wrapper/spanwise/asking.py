@@ -13,7 +13,7 @@ from spanwise.errors import InputError, MethodError, OptionError, at_least
 from spanwise.methods import MethodInfo, find_method
 from spanwise.model.generation import told
 from spanwise.model.language_model import LanguageModel
-from spanwise.model.reading import read
+from spanwise.model.reading import check_length, read
 from spanwise.question import Answer, Question
 from spanwise.scoring.baselines import BaselineLike
 from spanwise.scoring.checks import GAP_WARNING, gap_note
@@ -22,6 +22,9 @@ from spanwise.scoring.objectives import Objective, find_objective
 from spanwise.text.composing import Composed, compose
 from spanwise.text.encoding import DOUBLED_BOS
 from spanwise.text.layout import make_axes
+
+_LONG = 8
+"""Characters a token of the model's context from which on tokens are counted first; texts have about 4."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Asked:
         Raises:
             AttributionError: It cannot be asked: a span that is not there, too many tokens, ...
         """
+        self._check_long(composed.text)
         generation = {} if target is not None else {"generation_options": self.generation_options}
         encoding = read(
             self.lm, composed.text, target, strict_boundary=self.strict_boundary, seed=self.seed, **generation
@@ -99,6 +103,13 @@ class Asked:
             self.seed,
             self.progress,
         )
+
+    def _check_long(self, text: str) -> None:
+        """Refuses a prompt of megabytes by its number of tokens alone: finding each token's characters takes long."""
+        limit = self.lm.context_length
+        if limit is not None and len(text) > _LONG * limit:
+            ids = self.lm.tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"]
+            check_length(self.lm, len(ids), 1)
 
     def result(self, question: Question, found: Answer, *, generated: bool, **measured: float | None) -> Attribution:
         """Returns what `attribute` returns.
