@@ -23,7 +23,7 @@ ORDER = [
     {"scoring"},
     {"engines"},
     {"question"},
-    {"api", "previewing"},
+    {"api", "previewing", "testing"},
     {"compat", "evaluation", "batch"},
     {"__init__"},
     {"cli"},
@@ -123,6 +123,7 @@ def test_public_names() -> None:
         "role",
         "sanity",
         "template",
+        "testing",
         "tokens",
     }
 
