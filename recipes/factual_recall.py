@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from common import arguments, figure, gaps_expected, show_table, write_numbers
+from torch.nn.utils.rnn import pad_sequence
 
 import spanwise
 from spanwise.evaluation.planted.vocabulary import COUNTRIES, NAMES
@@ -40,16 +41,14 @@ def truth(slots: dict[str, str]) -> str:
 
 @torch.no_grad()
 def answer(lm: spanwise.LanguageModel, prompt: str, choices: Sequence[str]) -> str:
-    """Return which of the choices the model likes best behind the prompt, by the log-probability of all their tokens."""
-    scores = {}
-    for choice in choices:
-        before, whole = (
-            lm.tokenizer(text, return_tensors="pt")["input_ids"] for text in (prompt, f"{prompt} {choice}")
-        )
-        first = before.shape[1]
-        logits = lm.model(input_ids=whole[:, :-1].to(lm.device)).logits[0, first - 1 :].float().log_softmax(-1).cpu()
-        scores[choice] = float(logits.gather(-1, whole[0, first:, None]).sum())
-    return max(scores, key=scores.__getitem__)
+    """Return which of the choices the model likes best behind the prompt, by the log-probability of all its tokens."""
+    first = len(lm.tokenizer(prompt)["input_ids"])
+    whole = [torch.tensor(lm.tokenizer(f"{prompt} {choice}")["input_ids"]) for choice in choices]
+    ids = pad_sequence(whole, batch_first=True)  # behind the text, where a causal model does not look
+    logits = lm.model(input_ids=ids.to(lm.device)).logits[:, first - 1 : -1].float().log_softmax(-1).cpu()
+    found = logits.gather(-1, ids[:, first:, None])[..., 0]  # [choice, position]
+    scores = [float(values[: len(own) - first].sum()) for values, own in zip(found, whole, strict=True)]
+    return choices[scores.index(max(scores))]
 
 
 def kind_of(word: str, slots: dict[str, str]) -> str:
@@ -92,10 +91,11 @@ def one_fact(lm: spanwise.LanguageModel, slots: dict[str, str], rng: Random, see
     for method in METHODS:
         result = explained(lm, slots, method, seed)
         shares = dict.fromkeys(WORDS, 0.0)
-        for token, score in zip(result.source, result.scores[0].nan_to_num(0.0).clamp(min=0).tolist(), strict=True):
+        above = result.scores[0].nan_to_num(0.0).clamp(min=0)
+        for token, score in zip(result.source, above.tolist(), strict=True):
             shares[kind_of(token.text, slots)] += score
         total = sum(shares.values()) or 1.0
-        strongest = [kind_of(token.text, slots) for token, _ in result.top(2)]
+        strongest = [kind_of(result.source[int(i)].text, slots) for i in above.topk(2).indices]
         found["methods"][method] = {
             "shares": {word: share / total for word, share in shares.items()},
             "both_on_top": set(strongest) == {"subject", "relation"},
