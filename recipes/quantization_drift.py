@@ -77,7 +77,7 @@ def drift(result: spanwise.Attribution, reference: spanwise.Attribution) -> dict
 
 def with_interval(values: Sequence[float]) -> dict[str, float]:
     """Return mean and 95 % bootstrap interval over prompts."""
-    kept = np.asarray([value for value in values if value == value])
+    kept = np.asarray([value for value in values if value == value], dtype=float)
     low, high = bootstrap(kept)
     return {"mean": float(kept.mean()), "low": low, "high": high}
 
@@ -102,7 +102,7 @@ def draw(path: Any, table: dict[str, Any]) -> None:
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Explain the prompts at each precision, and say how far the results are from those at bf16."""
     asked = arguments(__doc__, "quantization_drift", given)
-    examples = spanwise.ground_truth(FAMILIES, per_family=4 if asked.quick else 30, seed=asked.seed)
+    examples = spanwise.ground_truth(FAMILIES, per_family=3 if asked.quick else 20, seed=asked.seed)
     precisions = [*list(PRECISIONS)[:2], asked.quantization] if asked.quantization else list(PRECISIONS)
     with gaps_expected():
         results = {name: explained(asked.model or "tiny", name, examples) for name in precisions}

@@ -1,10 +1,14 @@
 """Question: can a product's test say that an answer must rely on document 2, and not on the greeting?
 
-Hardware: one CPU core. Time: TIME
+Hardware: one CPU core. Time: 7 seconds, mostly imports; `--quick` is the same.
 Expected: the check holds for the prompt as released and for a greeting that is worded otherwise. It fails, with a
 table, where the answer is right for another reason: document 2 was lost, and the greeting happens to say the same.
 
-Came out: TODO
+Came out: the answer is " coins" after all five changes, so a test of the answer sees nothing; the check of the reason
+holds for the first two and fails for the third, with 99.9 % on the greeting. Not expected: where two places say the
+same, each alone is enough, ablation finds 0.001 to 0.01 nats anywhere (3.3 in the prompt as released), and shares of
+that are chance. So a check asks for nats too (`min_score`). It then fails for a harmless copy of document 2 as well:
+an attribution test says that the reason has changed, and somebody must look whether that is bad.
 
     pytest recipes/regression_test.py                  # the check as a test suite would have it
     python recipes/regression_test.py                  # what it says of four changes to the prompt
@@ -21,6 +25,7 @@ from common import arguments, figure, show_table, write_numbers
 import spanwise
 from spanwise.testing import assert_attributed
 
+TEMPLATE = "{documents}\n{prompt}"
 QUESTION, ANSWER = "The blue box holds", " coins"
 RELEASED = {
     "greeting": "Hello and welcome, Anna.",
@@ -50,9 +55,6 @@ def explained(lm: spanwise.LanguageModel, parts: Mapping[str, str], method: str)
     return spanwise.attribute(lm, QUESTION, ANSWER, **asked)
 
 
-TEMPLATE = "{documents}\n{prompt}"
-
-
 def check_answer(lm: spanwise.LanguageModel, parts: Mapping[str, str]) -> None:
     """Check what the model writes: all that a test without attribution can see."""
     prompt = TEMPLATE.format(documents="\n".join(parts.values()), prompt=QUESTION)
@@ -63,7 +65,7 @@ def check_answer(lm: spanwise.LanguageModel, parts: Mapping[str, str]) -> None:
 
 def check_reason(result: spanwise.Attribution) -> None:
     """Check why: the answer must rely on document 2, and not on the greeting."""
-    assert_attributed(result, to="document 2", not_to="greeting", at_least=0.8, at_most=0.1)
+    assert_attributed(result, to="document 2", not_to="greeting", at_least=0.8, at_most=0.1, min_score=1.0)
 
 
 def test_the_answer_relies_on_document_2() -> None:

@@ -88,6 +88,13 @@ def test_rank_and_share_both_count_where_both_are_asked(tokens: spanwise.Attribu
         assert_attributed(tokens, to="to", rank=1, at_least=0.8)
 
 
+def test_a_score_can_be_asked_for(documents: spanwise.Attribution) -> None:
+    assert_attributed(documents, to="document 2", span=0, min_score=6.0)
+    assert_attributed(documents, to=["document 2", "document 1", "greeting"], span=0, min_score=9.0)
+    with pytest.raises(AssertionError, match=r"NO  'document 2' has at least 6\.1 nats  6\n"):
+        assert_attributed(documents, to="document 2", span=0, min_score=6.1)
+
+
 def test_directions(tokens: spanwise.Attribution) -> None:
     second = spanwise.tokens(1, 2)
     assert_attributed(tokens, to=second, at_least=1.0, direction="against")
@@ -172,6 +179,7 @@ def test_long_results_are_cut(lm: spanwise.LanguageModel) -> None:
         ({"to": "greeting", "at_least": 0}, OptionError, "above 0 and up to 1"),
         ({"to": "greeting", "at_least": "0.5"}, OptionError, "such as 0.5"),
         ({"to": "greeting", "rank": 0}, OptionError, "rank must be an integer of at least 1"),
+        ({"to": "greeting", "min_score": -1.0}, OptionError, "above 0, not -1.0"),
         ({"not_to": "greeting", "at_most": 1.0}, OptionError, "from 0 to below 1"),
         ({"not_to": "greeting", "at_least": 0.5}, OptionError, "about to="),
         ({"to": "greeting", "at_most": 0.5}, OptionError, "about not_to="),

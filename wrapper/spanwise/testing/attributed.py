@@ -25,6 +25,7 @@ def assert_attributed(
     at_least: float | None = None,
     at_most: float | None = None,
     rank: int | None = None,
+    min_score: float | None = None,
     direction: Direction = "for",
 ) -> None:
     """Checks that a span of the target rests on a part of the source, and not on another.
@@ -42,6 +43,8 @@ def assert_attributed(
         at_least: Share that `to` must have, above 0 to 1. Default: 0.5, where no `rank` is given.
         at_most: Share that `not_to` may have, 0 to below 1. Default: 0.1.
         rank: Each of `to` must have one of the `rank` strongest columns; 1: the strongest. Equal scores share a place.
+        min_score: What the counted scores of `to` must add up to, in the unit of the result (nats for log_prob). Where
+            two documents say the same, ablating one changes almost nothing, and a share of almost nothing is chance.
         direction: "for": scores above 0 count; "against": those below 0; "both": absolute scores.
 
     Raises:
@@ -59,7 +62,7 @@ def assert_attributed(
         >>> spanwise.testing.assert_attributed(result, to="document 2", not_to="document 1", at_least=0.9)
     """
     __tracebackhide__ = True  # pytest shows the line of the test
-    _check_arguments(result, to, not_to, at_least, at_most, rank, direction)
+    _check_arguments(result, to, not_to, at_least, at_most, rank, min_score, direction)
     label, scores = find_row(result, span)
     wanted, unwanted = find_parts(result, to, scores), find_parts(result, not_to, scores)
     both = {i for part in wanted for i in part.columns} & {i for part in unwanted for i in part.columns}
@@ -71,6 +74,8 @@ def assert_attributed(
         checks.append(_least(wanted, weights, AT_LEAST if at_least is None else at_least))
     if rank is not None:
         checks += [_rank(part, weights, rank) for part in wanted]
+    if min_score is not None:
+        checks.append(_score(wanted, weights, min_score, result.provenance.unit))
     if unwanted:
         checks.append(_most(unwanted, weights, AT_MOST if at_most is None else at_most))
     if not all(check.holds for check in checks):
@@ -84,13 +89,19 @@ def _check_arguments(
     least: float | None,
     most: float | None,
     rank: int | None,
+    score: float | None,
     direction: str,
 ) -> None:
     if not isinstance(result, Attribution):
         raise InputError(f"assert_attributed() takes a result of attribute(), not {type(result).__name__}.")
     if to is None and not_to is None:
         raise OptionError("nothing to check: to= or not_to= is needed.")
-    for name, given, needs in (("at_least", least, to), ("rank", rank, to), ("at_most", most, not_to)):
+    for name, given, needs in (
+        ("at_least", least, to),
+        ("rank", rank, to),
+        ("min_score", score, to),
+        ("at_most", most, not_to),
+    ):
         if given is not None and needs is None:
             raise OptionError(
                 f"{name}={given!r} is about {'not_to' if name == 'at_most' else 'to'}=, which is missing."
@@ -99,6 +110,8 @@ def _check_arguments(
         raise OptionError(f"at_least is a share above 0 and up to 1, not {least!r}.")
     if most is not None and not 0 <= _number("at_most", most) < 1:
         raise OptionError(f"at_most is a share from 0 to below 1, not {most!r}.")
+    if score is not None and not 0 < _number("min_score", score) < float("inf"):
+        raise OptionError(f"min_score is a number above 0, not {score!r}.")
     if rank is not None:
         integer_of_at_least("rank", rank, 1)
     one_of("direction", direction, ("for", "against", "both"))
@@ -108,7 +121,7 @@ def _check_arguments(
 
 def _number(name: str, given: object) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise OptionError(f"{name} is a share, such as 0.5, not {given!r}.")
+        raise OptionError(f"{name} is a number, such as 0.5, not {given!r}.")
     return given
 
 
@@ -121,7 +134,11 @@ def _weights(scores: Float[Tensor, " source"], direction: Direction) -> list[flo
 
 def _share(parts: Sequence[Part], weights: Sequence[float]) -> float:
     total = sum(weights)
-    return sum(weights[i] for i in {i for part in parts for i in part.columns}) / total if total else 0.0
+    return _sum(parts, weights) / total if total else 0.0
+
+
+def _sum(parts: Sequence[Part], weights: Sequence[float]) -> float:
+    return sum(weights[i] for i in {i for part in parts for i in part.columns})
 
 
 def _labels(parts: Sequence[Part]) -> str:
@@ -137,6 +154,11 @@ def _least(parts: Sequence[Part], weights: Sequence[float], least: float) -> Che
 def _most(parts: Sequence[Part], weights: Sequence[float], most: float) -> Check:
     share = _share(parts, weights)
     return Check(f"{_labels(parts)} at most {most:.1%}", f"{share:.1%}", share <= most)
+
+
+def _score(parts: Sequence[Part], weights: Sequence[float], least: float, unit: str) -> Check:
+    found = _sum(parts, weights)
+    return Check(f"{_labels(parts)} at least {least:.4g} {unit}", f"{found:.4g}", found >= least)
 
 
 def _rank(part: Part, weights: Sequence[float], rank: int) -> Check:
