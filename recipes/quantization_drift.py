@@ -1,10 +1,16 @@
 """Question: how far do attributions of one model move when its weights are rounded to bf16, int8, nf4?
 
-Hardware: one CPU core. Time: TIME
+Hardware: one CPU core. Time: 1 minute; `--quick` 15 seconds.
 Expected: float32 against bf16 shows what rounding alone does; int8 drifts as little, nf4 more; the ranking below the
 top moves before the top does, and integrated gradients more than ablation.
 
-Came out: TODO
+Came out (the bundled model, 60 prompts; rank correlation with bf16, 95 % intervals): ablation .976 [.969, .983] at
+float32, .971 [.964, .978] at int8, .931 [.902, .953] at nf4; integrated gradients .999, .999 and .977 [.968, .984]. The
+strongest token is the same but for nf4: .98 and .95 of the prompts. So int8 is no further than rounding, nf4 is, and
+below the top more than at it. Not expected: by rank ablation moves more, since the words that do nothing have scores of
+rounding, in any order; at the top it moves less. What is explained hardly moves (log p by 0.001 nats, p is near 1), and
+neither does the share of prompts whose strongest token is a planted cause (1.00; .63 to .62): the choice of the method
+matters more than the precision.
 
     python recipes/quantization_drift.py
     python recipes/quantization_drift.py --model Qwen/Qwen2.5-1.5B-Instruct
@@ -122,7 +128,14 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     numbers = {"prompts": len(examples), "drift": table, "strongest_is_a_planted_cause": hits}
     write_numbers(asked.output, numbers)
     rows = [
-        (name, method, *(f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in figures.values()))
+        (
+            name,
+            method,
+            *(
+                "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**each).replace("-0.000", "0.000")
+                for each in figures.values()
+            ),
+        )
         for name, methods in table.items()
         for method, figures in methods.items()
     ]
@@ -132,8 +145,7 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     show_table("the strongest token is a planted cause", ("precision", *METHODS), rows)
     draw(asked.output / "drift.png", table)
     firsts = [results[name][0]["integrated_gradients"] for name in precisions]
-    spanwise.Comparison.of(dict(zip(precisions, firsts, strict=True))).plot(asked.output / "first_prompt.png")
-    firsts[0].report(asked.output / "report.html", checks={"drift": table, "planted causes": hits})
+    firsts[0].report(asked.output / "report.html", others=firsts[1:], checks={"drift": table, "planted causes": hits})
     return numbers
 
 

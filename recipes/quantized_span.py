@@ -79,7 +79,7 @@ def draw(path: Any, tables: dict[str, torch.Tensor]) -> None:
     with figure(path, len(tables), width=13, height=2.4, sharey=True) as panels:
         for axes, (name, values) in zip(panels, tables.items(), strict=True):
             most = float(values.abs().max())
-            axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+            axes.imshow(values.numpy(), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
             axes.set_xticks(range(len(PARTS)), PARTS, rotation=30, ha="right", fontsize=7)
             axes.set_yticks(range(len(PHRASES)), PHRASES, fontsize=7)
             axes.set_title(f"{name} (nats)", loc="left", fontsize=9)

@@ -109,7 +109,7 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     with figure(asked.output / "reasons.png", len(found), width=11, height=2, sharey=True, sharex=True) as panels:
         for axes, (name, each) in zip(panels, found.items(), strict=True):
             axes.barh(list(each["scores"]), list(each["scores"].values()), color="#2166ac")
-            axes.set_title(f"{name}\n{'fails' if each['reason'] else 'holds'}", loc="left", fontsize=8)
+            axes.set_title(f"{name}\n{'fails' if each['reason'] else 'holds'}", loc="left", fontsize=7)
             axes.set_xlabel("score (nats)", fontsize=8)
         panels[0].invert_yaxis()
     results["as released"].report(asked.output / "report.html")
