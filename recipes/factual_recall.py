@@ -1,10 +1,15 @@
 """Question: the model completes "The capital of France is called" with " Paris". Which words are to thank?
 
-Hardware: one CPU core. Time: TIME
+Hardware: one CPU core. Time: 45 seconds; `--quick` 15 seconds.
 Expected: the relation ("capital") and the subject ("France"), and nothing else. Checked by intervention: with Italy
 for France the answer is Rome, with "language" for "capital" it is French; exchanging any other word leaves it.
 
-Came out: TODO
+Came out (the bundled model knows 96 of 96 facts): the answer follows the subject and the relation every time, and never
+a bystander's name. Feature ablation says so beforehand: subject and relation are the two strongest words of every
+prompt, with 73 and 27 % of the scores above 0. Integrated gradients have both on top in 96 % of the prompts, Shapley
+sampling in 74 %, but give a third of the scores to words that no intervention has shown to matter. Input x gradient has
+both on top in 27 %: it sees the subject and misses the relation. "The capital of France is" without "called" is no
+question to the bundled model, which writes "called"; a larger one answers either.
 
     python recipes/factual_recall.py
     python recipes/factual_recall.py --model Qwen/Qwen2.5-1.5B-Instruct --quantization nf4
