@@ -14,7 +14,7 @@ Came out (the bundled model, 18 + 13 tokens; differences in parts of the largest
 * Inseq gives lengths that add up to 1, of the probability: other numbers (0.6 to 670 times) and for gradients another
   order of tokens (Spearman .83 and .54), not another answer to the same question.
 Seconds of the processor, scorer / Captum / Inseq: integrated gradients .40 / .71 / .66, input x gradient .07 / .12 /
-.14, ablation .04 / 1.2 / 1.6 (Captum in one pass .10). The memory of a model of 4 MB is below what can be measured here.
+.14, ablation .04 / 1.2 / 1.6 (Captum in one pass .10). The memory of a 4 MB model is below what can be measured here.
 
     python recipes/compare_engines.py
     python recipes/compare_engines.py --model Qwen/Qwen2.5-1.5B-Instruct
