@@ -24,7 +24,7 @@ ORDER = [
     {"engines"},
     {"question"},
     {"asking", "together"},
-    {"api", "previewing"},
+    {"api", "previewing", "testing"},
     {"compat", "evaluation", "batch"},
     {"__init__"},
     {"cli"},
@@ -127,6 +127,7 @@ def test_public_names() -> None:
         "role",
         "sanity",
         "template",
+        "testing",
         "tokens",
     }
 

@@ -1,5 +1,6 @@
 """Which parts of the input made this language model write that span?"""
 
+from spanwise import testing
 from spanwise._version import __version__
 from spanwise.aggregation import aggregate
 from spanwise.api import attribute
@@ -71,5 +72,6 @@ __all__ = [
     "role",
     "sanity",
     "template",
+    "testing",
     "tokens",
 ]
