@@ -27,6 +27,7 @@ PAGES = (
     "docs/report.md",
     "docs/figures.md",
     "docs/batch.md",
+    "docs/regression-tests.md",
 )
 
 
@@ -66,9 +67,9 @@ def _joined(text: str) -> list[str]:
 
 
 def test_methods_are_listed() -> None:
-    """Ten of them in the README, all of them on the page that a script makes."""
+    """Most of them in the README, all of them on the page that a script makes."""
     names = [method.name for method in spanwise.list_methods()]
-    assert sum(f"| `{name}` |" in README for name in names) >= 10
+    assert sum(f"`{name}`" in README for name in names) >= 15
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     for method in spanwise.list_methods():
         for engine in method.engines:
