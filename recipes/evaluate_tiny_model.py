@@ -7,8 +7,8 @@ Hardware: one CPU core. Time: under a minute. Expect: every cell of the table ab
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def wilson(right: int, total: int) -> str:
     return f"{share:.3f} [{middle - half:.3f}, {middle + half:.3f}]"
 
 
-def evaluate(folder: Path, per_family: int) -> None:
+def evaluate(folder: str | Path, per_family: int) -> None:
     """Print the accuracy table, the effect of swapping words, and what the model says of Michael."""
     examples = {name: ground_truth(name, per_family=per_family, seed=1) for name in FAMILIES}
     print(f"Held-out accuracy and its 95 % interval, {per_family} prompts a family")
@@ -107,6 +107,15 @@ def swap_shares(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exam
     return "; ".join(shares)
 
 
-if __name__ == "__main__":
+def main(given: Sequence[str] | None = None) -> None:
+    """Evaluate the bundled model, or the one in a folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", default="tiny", help="of the model; default: the bundled one")
+    parser.add_argument("--quick", action="store_true", help="10 prompts a family instead of 500")
+    asked = parser.parse_args(given)
     torch.set_num_threads(1)
-    evaluate(Path(sys.argv[1]), per_family=500)
+    evaluate(asked.folder, per_family=10 if asked.quick else 500)
+
+
+if __name__ == "__main__":
+    main()
