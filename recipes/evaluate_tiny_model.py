@@ -2,7 +2,7 @@
 
 Hardware: one CPU core. Time: under a minute. Expect: every cell of the table above 0.95.
 
-    python recipes/evaluate_tiny_model.py wrapper/spanwise/model/tiny
+    python recipes/evaluate_tiny_model.py        # the bundled one; or a folder
 """
 
 from __future__ import annotations
