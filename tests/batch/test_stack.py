@@ -23,8 +23,15 @@ ROWS = [  # of 5 to 11 and 2 to 6 tokens; with `are` of 7, 6, 7 and 6, so that s
     {"prompt": "France, Paris", "target": " and Texas.", "span": "Texas"},
 ]
 METHODS = sorted(stacking.STACKED)
+
+
 STEPS = {"integrated_gradients": {"n_steps": 4}}
 WITHOUT = ("batch_size", "calls", "seconds", "peak_memory_gib")
+
+
+def named(asked: dict[str, Any]) -> str:
+    """Returns a name for arguments that is the same in every process: an objective is a function, without address."""
+    return ", ".join(f"{key}={getattr(value, 'name', value)}" for key, value in asked.items())
 
 
 def compared(lm: spanwise.LanguageModel, folder: Any, data: list[dict[str, Any]], **asked: Any) -> spanwise.Run:
@@ -104,7 +111,7 @@ def test_four_bits(tmp_path: Any, stacks: list[int], method: str) -> None:
         {"method": "saliency", "method_options": {"reduction": "sum"}, "rows": "token"},
         {"method": "integrated_gradients", "method_options": {"n_steps": 3}, "batch_size": 2},
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_attribute_takes(lm: spanwise.LanguageModel, tmp_path: Any, stacks: list[int], asked: Any) -> None:
     compared(lm, tmp_path, ROWS[:4], **{"method": "feature_ablation", **asked})
@@ -121,7 +128,7 @@ def test_what_attribute_takes(lm: spanwise.LanguageModel, tmp_path: Any, stacks:
         {"method": "attention", "engine": "native"},
         {"method": "saliency", "checkpointing": True},
     ],
-    ids=str,
+    ids=named,
 )
 def test_the_others_go_alone(lm: spanwise.LanguageModel, tmp_path: Any, stacks: list[int], asked: Any) -> None:
     rows = [{**row, "span": None} for row in ROWS[:2]] if asked["method"] == "attention" else ROWS[:2]
