@@ -37,7 +37,7 @@ nothing but them leaves little to win; compiling costs more than a call. The att
 
 ## What falls short
 
-* Ablation of all of 256 tokens gains 1.5 by reading from the first change on, where half of the positions are left. What
+* Ablation of all of 256 tokens gains 1.5 by reading from the first change on, which leaves half of the positions. What
   does not shrink: each position still attends to all before it (13 % of the time; with kept keys torch's kernel takes
   the mask and cannot skip what is masked), and the head reads the target's positions anyway (about 8 %). By these
   shares 1.6 is the most there is on this shape; longer prompts and ends of prompts gain more.
