@@ -48,6 +48,7 @@ def work(kind: str, method: str, file: Path, output: Path, sample: int) -> dict[
     if kind == "inseq":
         import inseq
 
+        lm.model.config.bos_token_id = 0  # Inseq cannot do without one
         model = inseq.load_model(lm.model, method, tokenizer=lm.tokenizer)
     began, cpu, before = time.perf_counter(), time.process_time(), _memory()
     if kind == "loop":
@@ -89,7 +90,7 @@ def measured(kind: str, method: str, file: Path, output: Path, sample: int, core
 
 def two_processes(method: str, file: Path, output: Path) -> dict[str, Any]:
     """Returns what `accelerate launch` with two processes of one core took, start included, and each alone."""
-    arguments = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    arguments = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     arguments += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     command = ["-m", "spanwise", "batch", str(file), "--method", method]
     found = {}
