@@ -30,7 +30,7 @@ def make_rows(count: int) -> list[dict[str, Any]]:
     examples = spanwise.ground_truth(held_out=None, per_family=min(300, max(10, count // 5)))
     random.Random(0).shuffle(examples)
     chosen = (examples[i % len(examples)] for i in range(count))
-    return [{"prompt": each.prompt, "target": each.target, "span": each.span} for each in chosen]
+    return [{"prompt": each.prompt, "target": each.target, "span": list(each.span_range)} for each in chosen]
 
 
 def work(kind: str, method: str, file: Path, output: Path, sample: int) -> dict[str, Any]:
@@ -43,16 +43,17 @@ def work(kind: str, method: str, file: Path, output: Path, sample: int) -> dict[
     lm = spanwise.load_model("tiny")
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][:sample]
     warm = rows[0]
-    spanwise.attribute(lm, warm["prompt"], warm["target"], span=warm["span"], method=method)
+    spanwise.attribute(lm, warm["prompt"], warm["target"], span=tuple(warm["span"]), method=method)
     tick: Any = None
     if kind == "inseq":
         import inseq
 
+        lm.model.config.bos_token_id = 0  # Inseq cannot do without one
         model = inseq.load_model(lm.model, method, tokenizer=lm.tokenizer)
     began, cpu, before = time.perf_counter(), time.process_time(), _memory()
     if kind == "loop":
         for row in rows:
-            spanwise.attribute(lm, row["prompt"], row["target"], span=row["span"], method=method)
+            spanwise.attribute(lm, row["prompt"], row["target"], span=tuple(row["span"]), method=method)
     elif kind == "inseq":  # what `inseq attribute-dataset` calls with the columns of a data set
         model.attribute(
             [row["prompt"] for row in rows],
@@ -89,7 +90,7 @@ def measured(kind: str, method: str, file: Path, output: Path, sample: int, core
 
 def two_processes(method: str, file: Path, output: Path) -> dict[str, Any]:
     """Returns what `accelerate launch` with two processes of one core took, start included, and each alone."""
-    arguments = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    arguments = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     arguments += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     command = ["-m", "spanwise", "batch", str(file), "--method", method]
     found = {}

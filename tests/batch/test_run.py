@@ -107,7 +107,8 @@ def forked(work: Any) -> int:
     return child
 
 
-LAUNCHER = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+# `accelerate launch --cpu` starts one process only, unless MPI does it; --multi_gpu is its name for torchrun.
+LAUNCHER = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
 QUIETLY = ("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
 
 

@@ -37,7 +37,8 @@ class Processes:
         from accelerate import PartialState
         from accelerate.utils import broadcast_object_list
 
-        PartialState()
+        state = PartialState(cpu=not torch.accelerator.is_available())
+        assert state.num_processes == self.count, "accelerate sees the launcher's processes"
         told: list[object] = [None, None]
         if self.rank == 0:
             try:
