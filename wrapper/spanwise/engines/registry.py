@@ -1,6 +1,7 @@
 """Which engine runs what. Engines are imported when they are used, not before."""
 
 import importlib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from spanwise.engines.protocol import Runner
@@ -57,6 +58,12 @@ def find_runner(method: MethodInfo, engine: str) -> Runner:
 
 def versions() -> dict[str, str]:
     """Returns the installed versions of everything that can change a number."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Reading the packages' metadata takes longer than a forward of a small model."""
     found = {}
     for package in _PACKAGES:
         try:

@@ -34,10 +34,10 @@ def mended_offsets(text: str, pieces: Sequence[str], spans: list[tuple[int, int]
 
 def _bytes_in_a_row(pieces: Sequence[str], spans: Sequence[tuple[int, int]], first: int) -> bytes:
     run = bytearray()
-    for piece, span in zip(pieces[first:], spans[first:], strict=True):
-        if span != spans[first] or not re.fullmatch("<0x[0-9A-F]{2}>", piece):
+    for at in range(first, len(pieces)):
+        if spans[at] != spans[first] or not re.fullmatch("<0x[0-9A-F]{2}>", pieces[at]):
             break
-        run.append(int(piece[3:5], 16))
+        run.append(int(pieces[at][3:5], 16))
     return bytes(run)
 
 
