@@ -23,6 +23,7 @@ PAGES = (
     "docs/evaluation.md",
     "docs/report.md",
     "docs/figures.md",
+    "docs/studies.md",
 )
 
 

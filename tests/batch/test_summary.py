@@ -107,7 +107,7 @@ def test_estimates() -> None:
 
 def test_what_is_refused(tiny: spanwise.LanguageModel, run: spanwise.Run, tmp_path: Path) -> None:
     elsewhere = run_of(tmp_path / "else", tiny, [{"prompt": "Paris", "target": " is", "span": "is"}])
-    with pytest.raises(InputError, match="no row is in both runs: .* have 7 and 0 rows that the other lacks, and 1"):
+    with pytest.raises(InputError, match=r"no row is in both runs: .* have 7 and 0 rows that the other lacks, and 1"):
         summarize(run, elsewhere)
     failed = run_of(tmp_path / "failed", tiny, [{"prompt": "", "target": " is", "span": "is"}])
     with pytest.raises(InputError, match="has no results to summarize: 1 rows failed"):

@@ -37,7 +37,15 @@ SUMMARY: dict[str, Any] = {
         "completeness_gap": None,
         "tables": {
             "token": [
-                {"category": EVIL, "count": 60, "results": 60, "mean": 0.5, "stderr": 0.1, "share": 0.75, "strongest": 1}
+                {
+                    "category": EVIL,
+                    "count": 60,
+                    "results": 60,
+                    "mean": 0.5,
+                    "stderr": 0.1,
+                    "share": 0.75,
+                    "strongest": 1,
+                }
             ]
         },
     },

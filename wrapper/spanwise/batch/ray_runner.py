@@ -81,7 +81,9 @@ class RayRunner(Runner):
         if self.which.count > 1:
             raise InputError("the run was started by accelerate launch and asked for Ray too; one of them is allowed.")
         if not isinstance(data, str | os.PathLike):
-            raise InputError(f"on Ray the input is a file or a folder, which each actor reads, not {self.lines.name!r}.")
+            raise InputError(
+                f"on Ray the input is a file or a folder, which each actor reads, not {self.lines.name!r}."
+            )
         self.data, self.actors = str(Path(data).resolve()), actors
 
     def _work(self, worker: Worker, bar: Bar, index: dict[str, Any]) -> None:

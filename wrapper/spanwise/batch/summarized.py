@@ -210,6 +210,4 @@ def estimate(values: Sequence[float], seed: int) -> Estimate | None:
         method="percentile",
         random_state=np.random.default_rng(seed),
     )
-    return Estimate(
-        mean, float(found.confidence_interval.low), float(found.confidence_interval.high), len(every)
-    )
+    return Estimate(mean, float(found.confidence_interval.low), float(found.confidence_interval.high), len(every))

@@ -126,4 +126,3 @@ def _drift(run: Run, other: Run, top_k: int, seed: int) -> RunDrift:
             f"that the other lacks, and {found.different} rows under one number that ask for something else."
         )
     return found.drift(seed)
-

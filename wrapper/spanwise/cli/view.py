@@ -13,7 +13,9 @@ from spanwise.errors import FileError, OptionError
 
 
 def view(
-    results: Annotated[list[Path], typer.Argument(help="What --save wrote, several methods of one question; or the folder of one run.")],
+    results: Annotated[
+        list[Path], typer.Argument(help="What --save wrote, several methods of one question; or the folder of one run.")
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Where to write it, .html; default: beside the first result, under its name.")
     ] = None,

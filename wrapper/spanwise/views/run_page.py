@@ -1,7 +1,8 @@
 """A run as one HTML file to browse: its rows with search, each row's strip, and the aggregates.
 
-The page holds its data as inert JSON, cut into blocks that the script reads when they are needed, and asks the network for
-nothing. Like the report, it runs the one script whose hash its policy states, and writes all text with `textContent`.
+The page holds its data as inert JSON, cut into blocks that the script reads when they are needed, and asks the network
+for nothing. Like the report, it runs the one script whose hash its policy states, and writes all text with
+`textContent`.
 """
 
 import html
@@ -83,15 +84,17 @@ def row_data(number: int, result: Attribution, extra: Mapping[str, Any]) -> dict
     pieces    the source as running text
     prefix    the piece with which the generated prefix begins; -1: none is drawn
     target    the target's text
-    spans     for each span or the whole target: text before it, itself, after it, and a score for each piece; false where
-              no token covers the piece, null where the token has no score
+    spans     for each span or the whole target: text before it, itself, after it, and a score for each piece: false
+              where no token covers the piece, null where the token has no score
     extra     the input's other columns, as text
     gap       the completeness gap; null for a method without that promise
     """
     count = series.drawn_columns(result)
     items = series.by_span(result)
     found = [pieces(result, item, count) for item in items]
-    generated = [i for i, piece in enumerate(found[0]) if piece.index >= 0 and result.source[piece.index].role == "prefix"]
+    generated = [
+        i for i, piece in enumerate(found[0]) if piece.index >= 0 and result.source[piece.index].role == "prefix"
+    ]
     text = result.target_text
     return {
         "row": number,

@@ -30,7 +30,13 @@ def draw(found: Plain, title: str) -> Figure:
         FigureCanvasAgg(figure)
         figure.suptitle(drawable(label(title, 110)), fontsize=HEADLINE, x=0.01, ha="left", parse_math=False)
         axes = [figure.add_subplot(rows, 2, number + 1) for number in range(2 * rows)]
-        _bars(axes[0], found, "relative_position", "share of absolute scores by place in the prompt", "tenth of the prompt")
+        _bars(
+            axes[0],
+            found,
+            "relative_position",
+            "share of absolute scores by place in the prompt",
+            "tenth of the prompt",
+        )
         _distance(axes[1], found)
         _top(axes[2], found)
         _groups(axes[3], found)

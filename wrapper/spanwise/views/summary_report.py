@@ -1,4 +1,4 @@
-"""The report of a summary: Markdown with a figure beside it, and one HTML file without scripts that holds its figure."""
+"""The report of a summary: Markdown with its figure beside it, and one HTML file without scripts that holds it."""
 
 import base64
 import html as markup
@@ -36,8 +36,9 @@ _STYLE = (
 )
 _READ = (
     "Every result has the same weight, and of a result with several spans the first counts. mean score: of such a "
-    "source column, as a part of the result's absolute scores, with its standard error over results where there is one run. share: of absolute "
-    "scores. strongest: results whose largest absolute score is there. In brackets: 95 % bootstrap intervals."
+    "source column, as a part of the result's absolute scores, with its standard error over results where there is one "
+    "run. share: of absolute scores. strongest: results whose largest absolute score is there. In brackets: 95 % "
+    "bootstrap intervals."
 )
 
 
