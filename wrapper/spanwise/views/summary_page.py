@@ -78,6 +78,8 @@ def _distance(axes: Axes, found: Plain) -> None:
 
 def _top(axes: Axes, found: Plain) -> None:
     shown = _sources(found)
+    if not shown:
+        axes.text(0.02, 0.9, f"features are {found['run']['features']}s: texts are not counted", fontsize=SMALL)
     names = [drawable(label(str(line["category"]), 24)) for line in shown]
     _sideways(axes, found, "token", [line["category"] for line in shown], names)
     _head(axes, "top sources: results whose strongest score they hold", "part of results", "")

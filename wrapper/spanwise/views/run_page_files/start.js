@@ -11,10 +11,11 @@ function drawAggregates() {
 
 function aggregate({ title, total: count, lines }) {
   const card = make("section", "", "card");
-  const found = table(["category", "columns", "results", "mean score", "share", "strongest", ""]);
+  const found = table(["category", "columns", "results", "mean score", "share", "strongest", "share"]);
+  const most = Math.max(...lines.map((cells) => parseFloat(cells[4])), 1e-9);
   for (const cells of lines) {
     const bar = make("span", "", "bar");
-    bar.style.width = `${Math.round(90 * parseFloat(cells[4])) / 100}px`;
+    bar.style.width = `${Math.round(90 * parseFloat(cells[4]) / most)}px`;
     found.tBodies[0].append(line([isolated(cells[0]), ...cells.slice(1), bar], [1, 2, 3, 4, 5]));
   }
   const tall = make("div", "", "tall");
