@@ -111,7 +111,7 @@ def test_rows_are_paged(open_page: Callable[..., Opened], results: list[Attribut
 
 def test_search_finds(open_page: Callable[..., Opened], results: list[Attribution]) -> None:
     opened = open_page()
-    opened.page.fill("#query", "key TO the cabinets")
+    opened.page.fill("#query", "the KEY to the cabinets")
     opened.until("document.getElementById('found').textContent === '1 found in 60 rows'")
     assert [row[0] for row in rows_of(opened)] == ["62"]
     opened.page.fill("#query", "s17")

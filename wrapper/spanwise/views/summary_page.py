@@ -58,6 +58,7 @@ def _bars(axes: Axes, found: Plain, by: str, title: str, name: str) -> None:
         table = run["tables"].get(by, ())
         places = [line["category"] + (number - (len(several) - 1) / 2) * width for line in table]
         axes.bar(places, [line["share"] for line in table], width, color=SHADES[number], zorder=2)
+    axes.set_xlim(-0.5, 9.5)
     axes.set_xticks(range(10), [str(10 * tenth) for tenth in range(10)])
     _head(axes, title, f"{name} (begins at, %)", "share")
 
@@ -79,7 +80,8 @@ def _distance(axes: Axes, found: Plain) -> None:
 def _top(axes: Axes, found: Plain) -> None:
     shown = _sources(found)
     if not shown:
-        axes.text(0.02, 0.9, f"features are {found['run']['features']}s: texts are not counted", fontsize=SMALL)
+        told = f"features are {found['run']['features']}s: their texts are not counted"
+        axes.text(0.02, 0.9, told, fontsize=SMALL, transform=axes.transAxes)
     names = [drawable(label(str(line["category"]), 24)) for line in shown]
     _sideways(axes, found, "token", [line["category"] for line in shown], names)
     _head(axes, "top sources: results whose strongest score they hold", "part of results", "")
