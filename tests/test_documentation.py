@@ -28,6 +28,7 @@ PAGES = (
     "docs/figures.md",
     "docs/batch.md",
     "docs/regression-tests.md",
+    "docs/studies.md",
 )
 
 

@@ -10,6 +10,7 @@ from spanwise.batch.describing import described
 from spanwise.batch.folder import Folder
 from spanwise.batch.lines import open_lines
 from spanwise.batch.processes import processes
+from spanwise.batch.ray_runner import RayActors, RayRunner
 from spanwise.batch.run import Run
 from spanwise.batch.running import Plan, Runner
 from spanwise.engines.registry import versions
@@ -35,6 +36,7 @@ def attribute_many(
     span_column: str | None = None,
     part_rows: int = 256,
     new_run: bool = False,
+    actors: RayActors | None = None,
     tools: Sequence[Any] | None = None,
     template_options: Mapping[str, Any] | None = None,
     span: SpanLike | Sequence[SpanLike] | None = None,
@@ -75,6 +77,8 @@ def attribute_many(
         span_column: The column with the span, or a list of several; default: "span". Other columns are carried through.
         part_rows: Rows of the input in a part, which is what a kill can cost.
         new_run: Start anew where the folder holds a run that was asked otherwise; that one is moved to `_earlier-N`.
+        actors: Ray's, which then do the parts, with the same results; None: this process, or those of `accelerate
+            launch`.
         tools: For all rows.
         template_options: For all rows.
         span: For all rows, where there is no such column.
@@ -150,7 +154,8 @@ def attribute_many(
     lines = open_lines(data)
     command = {"input": lines.name, "part_rows": part_rows, "columns": columns, "span": described(span)}
     plan = Plan(asked, span, columns, part_rows, new_run, json.loads(json.dumps({**command, **_told(asked)})))
-    return Runner(plan, lines, Folder(output), processes(), progress).run()
+    run = plan, lines, Folder(output), processes(), progress
+    return (Runner(*run) if actors is None else RayRunner(*run, data=data, actors=actors)).run()
 
 
 def _told(asked: Asked) -> dict[str, Any]:

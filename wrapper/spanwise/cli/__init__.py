@@ -19,6 +19,7 @@ from spanwise.cli.evaluate import evaluate
 from spanwise.cli.methods import methods
 from spanwise.cli.plan import plan
 from spanwise.cli.sanity import sanity
+from spanwise.cli.summarize import summarize
 from spanwise.cli.tokens import tokens
 from spanwise.cli.view import view
 from spanwise.errors import AttributionError
@@ -43,6 +44,7 @@ for command in (
     drift,
     doctor,
     view,
+    summarize,
 ):
     app.command()(command)
 app.add_typer(benchmark, name="benchmark")

@@ -31,6 +31,7 @@ from spanwise.cli.common import (
     quiet,
     source_of,
 )
+from spanwise.errors import one_of
 from spanwise.methods import METHODS
 
 FAILED = 3
@@ -89,6 +90,13 @@ def batch(
     devices_per_process: Annotated[
         int, typer.Option(min=1, help="Under accelerate launch: GPUs that each process has to itself.")
     ] = 1,
+    runner: Annotated[
+        str, typer.Option(help="processes: this one, or those of accelerate launch; ray: actors of Ray Data.")
+    ] = "processes",
+    actors: Annotated[int, typer.Option(min=1, help="Of Ray.")] = 2,
+    actor_option: Annotated[
+        list[str] | None, typer.Option(help="What each of them needs, in Ray's words: num_gpus=1. May be repeated.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of a target that is generated, in tokens.")] = 25,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
     checkpointing: Annotated[
@@ -111,7 +119,9 @@ def batch(
     import spanwise
     from spanwise.batch.lines import open_lines
     from spanwise.batch.processes import devices_of, processes
+    from spanwise.batch.ray_runner import RayActors
 
+    one_of("runner", runner, ("processes", "ray"))
     open_lines(input)  # before a model is loaded
     which = processes()
     memory = memory_of(max_memory)
@@ -122,18 +132,20 @@ def batch(
         elif own:
             device_map, memory = "auto", _all_of(own)
     with quiet(as_json):
-        lm = spanwise.load_model(
-            model,
-            quantization=quantization,
-            compute_dtype=compute_dtype,
-            storage_dtype=storage_dtype,
-            double_quant=double_quant,
-            skip_modules=skip_modules or (),
-            dtype=dtype,
-            device_map=int(device_map) if device_map and device_map.isdecimal() else device_map,
-            max_memory=memory,
-            offload_folder=offload_folder,
-        )
+        load = {
+            "name_or_path": model,
+            "quantization": quantization,
+            "compute_dtype": compute_dtype,
+            "storage_dtype": storage_dtype,
+            "double_quant": double_quant,
+            "skip_modules": skip_modules or (),
+            "dtype": dtype,
+            "device_map": int(device_map) if device_map and device_map.isdecimal() else device_map,
+            "max_memory": memory,
+            "offload_folder": offload_folder,
+        }
+        lm = spanwise.load_model(**load)  # type: ignore[arg-type] # checked by load_model
+        pool = RayActors(load, actors, options_of(actor_option or [])) if runner == "ray" else None
         run = spanwise.attribute_many(
             lm,
             input,
@@ -144,6 +156,7 @@ def batch(
             span_column=span_column,
             part_rows=part_rows,
             new_run=new_run,
+            actors=pool,
             span=span or None,
             occurrence=number(occurrence) if occurrence is not None else None,
             method=method,
