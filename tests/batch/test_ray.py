@@ -37,7 +37,7 @@ def told(lm: spanwise.LanguageModel, place: Path, **changed: Any) -> dict[str, A
     """What `RayRunner` hands to an actor, for a run that is there already but for one part."""
     from dataclasses import fields
 
-    from spanwise.batch.asking import Asked, check
+    from spanwise.asking import Asked, check
     from spanwise.batch.columns import Names
 
     composing = {"features": "token", "tools": None, "template_options": None}

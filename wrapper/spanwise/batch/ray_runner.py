@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from spanwise.asking import Asked
 from spanwise.batch import parts
-from spanwise.batch.asking import Asked
 from spanwise.batch.bar import Bar, bar_of
 from spanwise.batch.columns import Names
 from spanwise.batch.folder import Folder
