@@ -1,5 +1,6 @@
 """Nothing lost: killed, torn, full, locked, malformed; and read back without loss."""
 
+import contextlib
 import json
 import os
 import random
@@ -122,10 +123,12 @@ def test_two_processes_one_killed(tiny: spanwise.LanguageModel, whole: Path, tmp
     more = command(whole, output, "--method", "integrated_gradients")[1:]
     arguments = [sys.executable, *LAUNCHER, *QUIETLY, *more]
     with subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        while not list(output.glob("part-*")) and process.poll() is None:
+        workers: list[int] = []
+        while process.poll() is None and not (len(workers) == 2 and list(output.glob("part-*"))):
             time.sleep(0.001)
-        children = psutil.Process(process.pid).children(recursive=True)
-        workers = [child.pid for child in children if "in.jsonl" in " ".join(child.cmdline())]
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(process.pid).children(recursive=True)
+                workers = [child.pid for child in children if "in.jsonl" in " ".join(child.cmdline())]
         assert len(workers) == 2
         os.kill(max(workers), signal.SIGKILL)
         process.communicate()

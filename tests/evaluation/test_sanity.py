@@ -527,7 +527,7 @@ def test_a_shifted_model_is_the_same_function(architecture: str) -> None:
     shift = torch.linspace(-1, 1, lm.hidden_size)
     with lm.session():
         own, shifted = question.answer(), dataclasses.replace(question, lm=Shifted(lm, shift)).answer()
-        scorer = question.scorer(None, question._batches())
+        scorer = question.scorer(None, question.batches())
         gradients = scorer.embedding_gradients(scorer.embeddings[None])[0]  # [row, source, hidden]
     torch.testing.assert_close(shifted.target_scores, own.target_scores, atol=1e-5, rtol=1e-5)
     # gradient x (input + shift), where the gradient is the same: the scores change by gradient x shift
