@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "demo_1_5b.py"
 
 
+@pytest.mark.slow  # half a minute; test_speed_benchmark.py compares the same way, the quantization tests in nf4
 def test_quick_form(tmp_path: Path) -> None:
     output = tmp_path / "rows.json"
     command = [sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path), "--json", str(output)]
