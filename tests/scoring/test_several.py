@@ -30,9 +30,9 @@ def made(lm: spanwise.LanguageModel, baseline: str, rows: str, size: int) -> tup
             off, _ = make_baseline(lm, baseline, q.info, q.encoding, q.composed, q.axes)
             scorers.append(question.scorer(off, Batches(size)))
         alone.append(scorers)
-    first, *others = alone[0]
+    first = alone[0][0]
     given = {each.name: getattr(first, each.name) for each in dataclasses.fields(Scorer)}
-    return SeveralTargets(**given, others=others), alone[1]
+    return SeveralTargets(**given, parts=alone[0]), alone[1]
 
 
 @pytest.mark.parametrize(("baseline", "rows"), [("pad", "token"), ("mask", "span")])

@@ -33,11 +33,11 @@ def answer_together(questions: Sequence[Question]) -> list[Answer]:
     batches = longest.batches()
     offs = [question.off() for question in questions]
     with first.working() as tick:
-        own, *further = (q.scorer(off, batches, tick) for q, (off, _) in zip(questions, offs, strict=True))
-        for scorer in further:
-            scorer.counts = own.counts
-        given = {each.name: getattr(own, each.name) for each in dataclasses.fields(Scorer)}
-        joint = SeveralTargets(**given, others=further)
+        scorers = [q.scorer(off, batches, tick) for q, (off, _) in zip(questions, offs, strict=True)]
+        for scorer in scorers[1:]:
+            scorer.counts = scorers[0].counts
+        given = {each.name: getattr(scorers[0], each.name) for each in dataclasses.fields(Scorer)}
+        joint = SeveralTargets(**given, parts=scorers)
         joint.reference()
         found = as_found(find_runner(first.info, first.engine)(joint, first.options))
         edges = torch.tensor([scorer.row_count for scorer in joint.parts]).cumsum(0).tolist()

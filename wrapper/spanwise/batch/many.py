@@ -14,7 +14,7 @@ from spanwise.batch.ray_runner import RayActors, RayRunner
 from spanwise.batch.run import Run
 from spanwise.batch.running import Plan, Runner
 from spanwise.engines.registry import versions
-from spanwise.errors import InputError, OptionError, at_least, require
+from spanwise.errors import OptionError, at_least, require
 from spanwise.model.language_model import LanguageModel
 from spanwise.scoring.baselines import BaselineLike
 from spanwise.scoring.contrast import Contrast
@@ -115,10 +115,6 @@ def attribute_many(
         ...     len(run), run.failures, run[0].spans[0].text
         (1, [], 'are')
     """
-    if not isinstance(lm, LanguageModel):
-        raise InputError(
-            f"a LanguageModel is needed, not {type(lm).__name__}: spanwise.LanguageModel(model, tokenizer)."
-        )
     require("pyarrow", "batch", "a run over many prompts")
     at_least("part_rows", part_rows, 1)
     if isinstance(features, Template):

@@ -23,7 +23,7 @@ from spanwise.batch.columns import Names
 from spanwise.batch.folder import Folder
 from spanwise.batch.lines import Line, Lines, open_lines
 from spanwise.batch.processes import Processes
-from spanwise.batch.running import _INDEX_EVERY, _POLL, Plan, Runner, _changed
+from spanwise.batch.running import INDEX_EVERY, POLL, Plan, Runner, changed
 from spanwise.batch.working import Worker
 from spanwise.errors import AttributionError, InputError, ModelError, at_least, require
 from spanwise.model.loading import load_model
@@ -100,7 +100,7 @@ class RayRunner(Runner):
         index["rows"] = count
         surplus = [each for each in self.folder.numbers() if each >= number]
         if surplus:
-            raise _changed(f"it ends before row {surplus[0] * self.plan.part_rows}", self.folder.part(surplus[0]).name)
+            raise changed(f"it ends before row {surplus[0] * self.plan.part_rows}", self.folder.part(surplus[0]).name)
         if left:
             self._hand_over(left, worker.names, bar, index)
 
@@ -138,7 +138,7 @@ class RayRunner(Runner):
                 bar.failures += row["failures"]
                 bar.read(row["tokens"])
                 bar.update(row["rows"])
-                if time.monotonic() - written > _INDEX_EVERY:
+                if time.monotonic() - written > INDEX_EVERY:
                     self.folder.write_index(index, done=False)
                     written = time.monotonic()
         except ray.exceptions.RayError as error:
@@ -181,7 +181,7 @@ class Actor:
                     made = self.worker.make(number, number * self.rows, window)
                     self.folder.write_part(made.lines, self.worker.names.extra, made.info)
             if not mine:  # an actor that Ray has given up, and that is not dead yet
-                time.sleep(_POLL)
+                time.sleep(POLL)
         failures = len(parts.read_info(path).failures)
         return {"rows": len(window), "failures": failures, "tokens": self.worker.bar._tokens - before}
 

@@ -19,9 +19,9 @@ from spanwise.batch.run import Run
 from spanwise.batch.working import Worker
 from spanwise.errors import AttributionWarning, FileError, InputError, OptionError
 
-_POLL = 0.2
+POLL = 0.2
 """Seconds between looks at parts that other processes work on."""
-_INDEX_EVERY = 10.0
+INDEX_EVERY = 10.0
 """Seconds between two writings of the index."""
 
 
@@ -138,7 +138,7 @@ class Runner:
             count += len(window)
             if not self._done(worker, bar, number, window):
                 left.append(number)
-            if self.which.rank == 0 and time.monotonic() - written > _INDEX_EVERY:
+            if self.which.rank == 0 and time.monotonic() - written > INDEX_EVERY:
                 self.folder.write_index(index, done=False)
                 written = time.monotonic()
             number += 1
@@ -146,10 +146,10 @@ class Runner:
             return
         index["rows"] = count
         while left := [each for each in left if not self._taken_up(worker, bar, each)]:
-            time.sleep(_POLL)
+            time.sleep(POLL)
         surplus = [each for each in self.folder.numbers() if each >= number]
         if surplus:
-            raise _changed(f"it ends before row {surplus[0] * self.plan.part_rows}", self.folder.part(surplus[0]).name)
+            raise changed(f"it ends before row {surplus[0] * self.plan.part_rows}", self.folder.part(surplus[0]).name)
 
     def _done(self, worker: Worker, bar: Bar, number: int, window: list[Line]) -> bool:
         """Does a part, if nobody has done it or is doing it. Returns False where somebody is doing it."""
@@ -186,7 +186,7 @@ class Runner:
             return
         info = parts.read_info(self.folder.part(number))
         if info.digest != digest(window):
-            raise _changed(f"rows {info.first} to {info.last - 1} are others", self.folder.part(number).name)
+            raise changed(f"rows {info.first} to {info.last - 1} are others", self.folder.part(number).name)
 
     def _end(self, index: dict[str, Any]) -> None:
         self.folder.write_failures()
@@ -200,7 +200,8 @@ class Runner:
             )
 
 
-def _changed(how: str, part: str) -> InputError:
+def changed(how: str, part: str) -> InputError:
+    """Returns the error for an input that is not the one `part` was made from."""
     return InputError(
         f"the input has changed since {part} was written: {how}. Give the same input to go on, or name another folder."
     )

@@ -23,12 +23,10 @@ from torch import Tensor
 from spanwise.batch.place import Place, place_of
 from spanwise.model.forward import forward
 from spanwise.model.prefix import Kept, empty_cache
+from spanwise.question import LEAST_KEPT
 from spanwise.scoring.backward import begin_backward
 from spanwise.scoring.batching import Batches
 from spanwise.scoring.scorer import Counts, Scorer
-
-LEAST_KEPT = 8
-"""Fixed positions at the beginning of every prompt from which on keeping them pays for a gradient method."""
 
 
 class Stack(Scorer):

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spanwise.asking import Asked
 from spanwise.batch.joining import same_prompt, together
-from spanwise.batch.stack import LEAST_KEPT, Stack
+from spanwise.batch.stack import Stack
 from spanwise.engines.protocol import as_found
 from spanwise.engines.registry import find_runner
 from spanwise.errors import AttributionError
@@ -19,7 +18,7 @@ from spanwise.model.seeding import seeded
 from spanwise.question import Answer, Question
 from spanwise.scoring.baselines import REMOVALS, baseline_embeddings, default_baseline
 from spanwise.scoring.batching import Batches, choose_batches
-from spanwise.scoring.checks import check_finite
+from spanwise.scoring.checks import change_of, check_finite, gap_of
 from spanwise.scoring.contrast import Contrast
 from spanwise.scoring.scorer import Scorer
 from spanwise.together import answer_together, shares
@@ -132,9 +131,7 @@ class Stacker:
             stack.read_references(keeping=self._keeps(scorers))
             told = as_found(find_runner(info, self.asked.engine)(stack, self.asked.options))
             scores = told.scores.float().cpu()
-            ends = torch.tensor([[1.0], [0.0]]).expand(2, stack.feature_count)
-            values = stack.scores(ends).float().cpu() if info.complete else None
-        change = None if values is None else values[0] - values[1]
+            change = change_of(stack) if info.complete else None
         found: list[Found] = []
         for k, unit in enumerate(units):
             of_prompt, begin = stack.part_of(k, scores), 0
@@ -146,10 +143,9 @@ class Stacker:
         return found
 
     def _keeps(self, scorers: Sequence[Scorer]) -> bool:
-        """Whether the model gives the same values with kept keys, which one scorer tries, and whether that pays."""
+        """Whether that pays, and the model gives the same values with kept keys, which one scorer tries."""
         one = scorers[0]
-        pays = self.asked.info.family == "perturbation" or int((one.features >= 0).int().argmax()) >= LEAST_KEPT
-        if not pays or not one.reuse:
+        if not one.reuse:
             return False
         one.reference()
         return one._kept is not None
@@ -164,10 +160,7 @@ class Stacker:
             check_finite(self.asked.lm, target_scores, scores, question.axes.mask)
         except AttributionError as error:
             return error
-        gap = None
-        if change is not None:
-            missing = (scores.nansum(1) - change).abs().sum()
-            gap = float(missing / change.abs().sum().clamp(min=torch.finfo(torch.float32).tiny))
+        gap = None if change is None else gap_of(scores, change)
         name = self.off[1] if self.off else None
         return Answer(scores, target_scores, gap, None, name, stack.batches, place.counts)
 

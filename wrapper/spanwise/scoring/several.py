@@ -25,15 +25,10 @@ class SeveralTargets(Scorer):
     Its own fields are those of the first target. For perturbation methods: it gives no gradients.
 
     Attributes:
-        others: A scorer for each further target: the same model, prompt, objective, features, baseline and counts.
+        parts: A scorer for each target: of one model, prompt, objective, features, baseline and counts.
     """
 
-    others: Sequence[Scorer] = dataclasses.field(kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        given = {each.name: getattr(self, each.name) for each in dataclasses.fields(Scorer)}
-        self.parts = [Scorer(**given), *self.others]
+    parts: Sequence[Scorer] = dataclasses.field(kw_only=True)
 
     @property
     def row_count(self) -> int:

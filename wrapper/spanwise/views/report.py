@@ -94,7 +94,7 @@ def page(
     title = _title(results) if title is None else title
     style, script = _part("report.css"), "".join(map(_part, SCRIPTS))
     filled = {
-        "policy": _policy(style, script),
+        "policy": policy(style, script),
         "title": html.escape(visible(title)),
         "style": style,
         "data": as_json(page_data(results, linear or {}, checks or {}, title)),
@@ -123,7 +123,7 @@ def _part(name: str) -> str:
     return (PARTS / name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str) -> str:
     """Returns the content security policy: this style and this script, pictures made in the page, nothing else."""
     rules = {
         "default-src": "'none'",

@@ -19,7 +19,7 @@ from spanwise.storage import writing
 from spanwise.views import series
 from spanwise.views.labels import visible
 from spanwise.views.report import PARTS as REPORT_PARTS
-from spanwise.views.report import _policy, as_json, check_path
+from spanwise.views.report import as_json, check_path, policy
 from spanwise.views.running import pieces
 from spanwise.views.summary import TITLES, default_title, facts, lines
 
@@ -64,7 +64,7 @@ def write_run(
     script = (REPORT_PARTS / "colors.js").read_text(encoding="utf-8") + "".join(map(_part, SCRIPTS))
     head, foot = re.split(r"\{\{rows\}\}", _part("page.html"))
     filled = {
-        "policy": _policy(style, script),
+        "policy": policy(style, script),
         "title": html.escape(visible(title)),
         "style": style,
         "data": as_json(_data(summary, failures, title)),
