@@ -1,6 +1,7 @@
 """Nothing lost: killed, torn, full, locked, malformed; and read back without loss."""
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 import spanwise
 from spanwise.batch import folder as folders
+from spanwise.batch.running import older_objects_left_alone
 from spanwise.cli import app
 from spanwise.errors import AttributionWarning, FileError, InputError, OptionError
 
@@ -254,6 +256,17 @@ BAD = [
     ('{"target": " are", "span": null}', "has no column 'prompt'"),
     (json.dumps({"prompt": "keys " * 200_000, "target": " are", "span": None}), "more than the model's context"),
 ]
+
+
+def test_the_collector_passes_over_what_was_there() -> None:
+    gc.unfreeze()
+    with older_objects_left_alone():
+        frozen = gc.get_freeze_count()
+        assert frozen > 100_000
+        with older_objects_left_alone():  # another run inside: the outer one decides
+            assert gc.get_freeze_count() >= frozen
+        assert gc.get_freeze_count() >= frozen
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.usefixtures("unchecked_types")

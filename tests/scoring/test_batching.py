@@ -46,6 +46,27 @@ def test_halves_and_goes_on_where_it_stopped(error: Exception) -> None:
     assert "batches of 8" in batches.note and "ended with 2" in batches.note
 
 
+def test_late_ones_go_together_up_to_the_cost_of_a_call() -> None:
+    """An input of 20 positions that starts at s is read from the first start of its batch on, never from behind s."""
+    generator = torch.Generator().manual_seed(0)
+    starts = torch.randint(0, 20, (50,), generator=generator)
+    read: list[tuple[int, int]] = []
+
+    def work(part: Tensor, start: int) -> Tensor:
+        assert (starts[part] >= start).all() and (part.sort().values == part).all()
+        read.append((start, int((starts[part] - start).sum())))
+        return part[:, None] * 2.0
+
+    for size, call in ((8, 10), (64, 10), (64, 0), (1000, 10_000)):
+        read.clear()
+        found = Batches(size, call=call).over_late(starts, 20, work)
+        assert torch.equal(found, torch.arange(50)[:, None] * 2.0)
+        assert [start for start, _ in read] == sorted(start for start, _ in read)
+        assert all(again <= call for _, again in read)
+        assert call or {again for _, again in read} == {0}
+    assert len(read) == 1  # where calls are dear, all go at once
+
+
 def test_a_size_that_was_asked_for_is_kept() -> None:
     with pytest.raises(OutOfMemoryError, match="a batch of 8 sequences: batch_size='auto'"):
         Batches(8, fixed=True).over(torch.zeros(9, 1), SmallMemory(3, ERRORS[0]))

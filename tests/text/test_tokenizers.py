@@ -20,7 +20,7 @@ from tokenizer_kinds import MAKERS, MARKERS, make
 import spanwise
 from spanwise.attribution import Token
 from spanwise.errors import BoundaryError, InputError, SpanError
-from spanwise.text.encoding import Encoding, encode, encode_for_decoder, encode_prompt
+from spanwise.text.encoding import Encoding, _encoded_prompt, encode, encode_for_decoder, encode_prompt
 from spanwise.text.spans import resolve_spans
 
 TEXTS = {
@@ -167,6 +167,14 @@ def test_bos_is_not_doubled(name: str) -> None:
     for twice in [f"{bos}{bos}the"] + [f"\n {bos}the"] * (name != "bert"):  # which drops white space
         doubled = encode(tokenizer, twice, " keys")
         assert doubled.doubled_bos and doubled.prompt_ids.count(written.prompt_ids[0]) == 2
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_text_alone(name: str) -> None:
+    """A prompt is tokenized once: its ids without what the tokenizer adds are those of the text alone."""
+    tokenizer = make(name)
+    for prompt in [*PROMPTS, *TEXTS.values()]:
+        assert _encoded_prompt(tokenizer, prompt)[1] == tokenizer(prompt, add_special_tokens=False)["input_ids"], prompt
 
 
 def test_bos_text_that_is_no_bos() -> None:

@@ -145,17 +145,7 @@ class Stack(Scorer):
         if self._kept is None:
             return self.batches.over(pairs, lambda part: self._changed(part, gates, 0))
         starts = self._starts_of(pairs, gates)
-        order = starts.argsort(stable=True)
-        found = torch.empty(len(pairs), self._most_rows, device=self.lm.device)
-        done = 0
-        while done < len(order):
-            start = int(starts[order[done]])
-            cost = (self.length - start) / self.length
-            part = order[done : done + self.batches.sequences(cost)].sort().values  # a prompt's own side by side
-            values = self.batches.over(pairs[part], lambda each, start=start: self._changed(each, gates, start), cost)  # type: ignore[misc]
-            found[part.to(found.device)] = values
-            done += len(part)
-        return found
+        return self.batches.over_late(starts, self.length, lambda part, start: self._changed(pairs[part], gates, start))
 
     def _starts_of(self, pairs: Int[Tensor, "pair 2"], gates: Tensor) -> Int[Tensor, " pair"]:
         """Returns for each pair how many of its first positions are as in the unchanged input."""

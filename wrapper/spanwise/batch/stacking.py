@@ -14,6 +14,7 @@ from spanwise.engines.protocol import as_found
 from spanwise.engines.registry import find_runner
 from spanwise.errors import AttributionError
 from spanwise.model.planning.planner import TOKENS_AT_ONCE
+from spanwise.model.prefix import keeps
 from spanwise.model.seeding import seeded
 from spanwise.question import Answer, Question
 from spanwise.scoring.baselines import REMOVALS, baseline_embeddings, default_baseline
@@ -145,10 +146,9 @@ class Stacker:
     def _keeps(self, scorers: Sequence[Scorer]) -> bool:
         """Whether that pays, and the model gives the same values with kept keys, which one scorer tries."""
         one = scorers[0]
-        if not one.reuse:
-            return False
-        one.reference()
-        return one._kept is not None
+        if one.reuse and keeps(one.lm) is None:
+            one.reference()
+        return one.reuse and bool(keeps(one.lm))
 
     def _one(
         self, question: Question, stack: Stack, k: int, part: Tensor, change: Float[Tensor, " row"] | None

@@ -114,8 +114,7 @@ def kept_in(
     whole = bool(found) and all(keys.shape[0] == 1 and keys.shape[-2] == length for keys, _ in found)
     if not whole or length - first < count:
         return None
-    kept, tried = Kept(found), _exact.setdefault(lm.model, {})
-    kind = str(getattr(lm.model.config, "_attn_implementation", None))
+    kept, tried, kind = Kept(found), _exact.setdefault(lm.model, {}), _attention_of(lm)
     if kind not in tried:
         try:
             outputs, _ = forward(lm, ids[:, first:], count, past=kept.before(first))
@@ -126,6 +125,15 @@ def kept_in(
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # a cache of the model's own kind
             tried[kind] = False
     return kept if tried[kind] else None
+
+
+def keeps(lm: LanguageModel) -> bool | None:
+    """Whether this model gives its values again with kept keys; None where no call of `kept_in` has tried it yet."""
+    return _exact.get(lm.model, {}).get(_attention_of(lm))
+
+
+def _attention_of(lm: LanguageModel) -> str:
+    return str(getattr(lm.model.config, "_attn_implementation", None))
 
 
 def _unit(lm: LanguageModel) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from spanwise.errors import OptionError, OutOfMemoryError, at_least
@@ -17,6 +18,9 @@ from spanwise.model.planning.planner import TOKENS_AT_ONCE
 _SHARE = 0.8
 """Of the free memory: the rest is for what is not counted, and for holes."""
 
+_CALL = {"cpu": 64, "cuda": 1024}
+"""Tokens that go through a small model in the time that a call takes by itself."""
+
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
 
@@ -27,11 +31,13 @@ class Batches:
     Attributes:
         size: Sequences in a batch, as it is now.
         fixed: The user named the size, so it is kept, and running out of memory is an error.
+        call: What a call costs by itself, in tokens.
         began: The size at the beginning.
     """
 
     size: int
     fixed: bool = False
+    call: int = _CALL["cpu"]
     began: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +78,40 @@ class Batches:
             done += len(part)
         return torch.cat(parts)
 
+    def over_late(
+        self, starts: Int[Tensor, " input"], length: int, work: Callable[[Tensor, int], Tensor]
+    ) -> Float[Tensor, "input row"]:
+        """Returns what `work` makes of inputs that are known up to their starts.
+
+        Those with late starts go together, each batch from its first start on. A batch ends where reading known
+        positions again would cost more than another call.
+
+        Args:
+            starts: For each input, how many of its positions need no forward.
+            length: Positions of a whole input.
+            work: From the indices of some inputs, ascending, and the position they are read from, to their results.
+        """
+        order = starts.argsort(stable=True)
+        distinct, counts = starts[order].unique_consecutive(return_counts=True)
+        groups = list(zip(distinct.tolist(), counts.tolist(), strict=True))
+        found: list[Tensor] = []
+        parts: list[Tensor] = []
+        done = 0
+        while groups:
+            start = groups[0][0]
+            cost = (length - start) / length
+            count = read_again = 0
+            while groups and count < self.sequences(cost):
+                read_again += groups[0][1] * (groups[0][0] - start)
+                if read_again > self.call:
+                    break
+                count += groups.pop(0)[1]
+            parts.append(order[done : done + count].sort().values)
+            found.append(self.over(parts[-1], lambda each, start=start: work(each, start), cost))  # type: ignore[misc]
+            done += count
+        values = torch.cat(found)
+        return values[torch.cat(parts).argsort().to(values.device)]
+
     def _attempt(self, work: Callable[[Tensor], Tensor], part: Tensor) -> Tensor | None:
         """Returns None where memory ran out: after the error is gone, and with it the tensors its traceback holds."""
         try:
@@ -101,16 +141,17 @@ def choose_batches(
     Raises:
         OptionError: Neither "auto" nor an integer of at least 1.
     """
+    call = _CALL.get(lm.device.type, _CALL["cuda"])
     if asked != "auto":
         if isinstance(asked, str):
             raise OptionError(f"batch_size must be 'auto' or an integer of at least 1, not {asked!r}.")
-        return Batches(at_least("batch_size", asked, 1), fixed=True)
+        return Batches(at_least("batch_size", asked, 1), fixed=True, call=call)
     size = max(1, TOKENS_AT_ONCE.get(lm.device.type, TOKENS_AT_ONCE["cuda"]) // length)
     free = free_memory(lm.model)
-    if size == 1 or size * _at_most(lm, length, targets, rows) < free * _SHARE:
-        return Batches(size)
-    each = bytes_per_sequence(lm, length, targets, gradients=gradients, rows=rows, per_position=per_position)
-    return Batches(max(1, min(size, int(free * _SHARE) // each)))
+    if size > 1 and size * _at_most(lm, length, targets, rows) >= free * _SHARE:
+        each = bytes_per_sequence(lm, length, targets, gradients=gradients, rows=rows, per_position=per_position)
+        size = max(1, min(size, int(free * _SHARE) // each))
+    return Batches(size, call=call)
 
 
 def _at_most(lm: LanguageModel, length: int, targets: int, rows: int) -> int:

@@ -153,17 +153,7 @@ class Scorer:
         if self._kept is None or isinstance(self.baseline, Rewriting):
             return self.batches.over(gates, lambda part: rows(part, 0))
         starts = self._first_changes(gates)
-        order = starts.argsort(stable=True)
-        found = torch.empty(len(gates), self.row_count, device=self._ids.device)
-        done = 0
-        while done < len(order):
-            start = int(starts[order[done]])
-            cost = (self.length - start) / self.length
-            part = order[done : done + self.batches.sequences(cost)]
-            values = self.batches.over(gates[part], lambda each, start=start: rows(each, start), cost)  # type: ignore[misc]
-            found[part.to(found.device)] = values.to(found)
-            done += len(part)
-        return found
+        return self.batches.over_late(starts, self.length, lambda part, start: rows(gates[part], start))
 
     def _first_changes(self, gates: Float[Tensor, "batch feature"]) -> Int[Tensor, " batch"]:
         """Returns for each input how many of its first positions are as in the unchanged one."""

@@ -19,7 +19,8 @@ def mended_offsets(text: str, pieces: Sequence[str], spans: list[tuple[int, int]
     while len(mended) < len(spans):
         first = len(mended)
         start, end = spans[first]
-        run = _bytes_in_a_row(pieces, spans, first) if end - start > 1 else b""
+        several = end - start > 1 and pieces[first].startswith("<0x")
+        run = _bytes_in_a_row(pieces, spans, first) if several else b""
         if run and run == text[start:end].encode():
             mended += [(at, at + 1) for at in range(start, end) for _ in text[at].encode()]
             continue

@@ -74,14 +74,14 @@ def encode(tokenizer: Any, prompt: str, target: str | Sequence[int], *, strict_b
         BoundaryError: See `strict_boundary`.
         ModelError: The tokenizer gives no offsets.
     """
-    prompt_tokens = encode_prompt(tokenizer, prompt)
+    prompt_tokens, alone = _encoded_prompt(tokenizer, prompt)
     before = _last_ids(prompt_tokens)
     if not isinstance(target, str):
         ids = _checked_ids(tokenizer, target)
         text, spans = decode_with_spans(tokenizer, before, ids)
         return Encoding(prompt, text, prompt_tokens, _tokens(tokenizer, text, ids, spans, "target"))
     _check_target(target)
-    (ids, spans), boundary = _together(tokenizer, prompt, target)
+    (ids, spans), boundary = _together(tokenizer, prompt, alone, target)
     if boundary != "clean" and strict_boundary:
         raise BoundaryError(
             f"{boundary}. strict_boundary=True refuses that: move the border of prompt and target to the end of a "
@@ -126,16 +126,26 @@ def encode_prompt(tokenizer: Any, prompt: str) -> tuple[Token, ...]:
         InputError: The prompt is empty.
         ModelError: The tokenizer gives no offsets.
     """
+    return _encoded_prompt(tokenizer, prompt)[0]
+
+
+def _encoded_prompt(tokenizer: Any, prompt: str) -> tuple[tuple[Token, ...], list[int]]:
+    """Returns the tokens of a prompt, and the ids of its text alone, without what the tokenizer adds."""
     if not isinstance(prompt, str) or not prompt:
         raise InputError(f"the prompt must be a text that is not empty, not {prompt!r}.")
     _check_characters("prompt", prompt)
-    ids, spans = _encoded(tokenizer, prompt, special=True)
+    (ids, spans), alone = _read(tokenizer, prompt, special=True)
     if not ids:
         raise InputError(f"the prompt {prompt!r} has no tokens.")
-    return _tokens(tokenizer, prompt, ids, spans, "prompt")
+    return _tokens(tokenizer, prompt, ids, spans, "prompt"), alone
 
 
 def _encoded(tokenizer: Any, text: str, *, special: bool, as_target: bool = False) -> Pieces:
+    return _read(tokenizer, text, special=special, as_target=as_target)[0]
+
+
+def _read(tokenizer: Any, text: str, *, special: bool, as_target: bool = False) -> tuple[Pieces, list[int]]:
+    """Returns a text's tokens, and the ids among them that are not the tokenizer's addition."""
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"{type(tokenizer).__name__} gives no character offsets, which spans need: use the model's fast tokenizer "
@@ -147,9 +157,10 @@ def _encoded(tokenizer: Any, text: str, *, special: bool, as_target: bool = Fals
     # A text that begins with what the tokenizer adds in front (BOS) does not get it a second time.
     of_text = [index is not None for index in encoded.sequence_ids(0)]
     added = of_text.index(True) if True in of_text else 0
+    alone = [id_ for id_, own in zip(ids, of_text, strict=True) if own]
     if ids[:added] == ids[added : 2 * added]:
         ids, spans = ids[added:], spans[added:]
-    return ids, mended_offsets(text, tokenizer.convert_ids_to_tokens(ids), spans)
+    return (ids, mended_offsets(text, tokenizer.convert_ids_to_tokens(ids), spans)), alone
 
 
 def _tokens(
@@ -165,10 +176,9 @@ def _tokens(
     return tuple(tokens)
 
 
-def _together(tokenizer: Any, prompt: str, target: str) -> tuple[Pieces, str]:
-    """Returns the target's part of both tokenized together, and "clean" where that continues the prompt's tokens."""
+def _together(tokenizer: Any, prompt: str, alone: list[int], target: str) -> tuple[Pieces, str]:
+    """Returns the target's part of both tokenized together, and "clean" where that continues the prompt's ids."""
     border, both = len(prompt), prompt + target
-    alone = _encoded(tokenizer, prompt, special=False)[0]
     ids, spans = _encoded(tokenizer, both, special=False)
     cut = len(alone)
     kept = ids[:cut] == alone

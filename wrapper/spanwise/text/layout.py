@@ -156,7 +156,7 @@ def defined(
     source: Sequence[Token], prompt_count: int, table: Bool[Tensor, "row target"]
 ) -> Bool[Tensor, "row source"]:
     """Returns where a score is defined: not frozen, and beginning before the last target token of the row."""
-    last = torch.tensor([int(row.nonzero().max()) for row in table])
+    last = table.shape[1] - 1 - table.flip(1).int().argmax(1)
     first = torch.tensor([token.positions[0] for token in source])
     free = torch.tensor([not token.frozen for token in source])
     return free & (first < (prompt_count + last)[:, None])
@@ -164,7 +164,8 @@ def defined(
 
 def feature_index(source: Sequence[Token], used: Bool[Tensor, " source"], count: int) -> Int[Tensor, " position"]:
     """Returns for each of `count` positions the index of its feature, or -1 where no row has a score for it."""
-    index = torch.full((count,), -1)
+    index = [-1] * count
     for feature, column in enumerate(used.nonzero().flatten().tolist()):
-        index[list(source[column].positions)] = feature
-    return index
+        for position in source[column].positions:
+            index[position] = feature
+    return torch.tensor(index)
