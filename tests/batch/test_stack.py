@@ -101,7 +101,6 @@ def test_four_bits(tmp_path: Any, stacks: list[int], method: str) -> None:
     [
         {"objective": "prob"},
         {"objective": "entropy", "method": "saliency"},
-        {"objective": spanwise.kl()},
         {"features": "word"},
         {"prefix": "attributed", "rows": "token"},
         {"baseline": "mean"},
@@ -125,6 +124,7 @@ def test_what_attribute_takes(lm: spanwise.LanguageModel, tmp_path: Any, stacks:
         {"method": "feature_ablation", "baseline": "mask"},
         {"method": "shapley_value_sampling", "method_options": {"n_samples": 2}},
         {"method": "feature_ablation", "objective": spanwise.probe(1, torch.ones(64))},
+        {"method": "feature_ablation", "objective": spanwise.kl()},
         {"method": "attention", "engine": "native"},
         {"method": "saliency", "checkpointing": True},
     ],

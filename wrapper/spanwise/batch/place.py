@@ -1,44 +1,58 @@
-"""Where one prompt's numbers are among those of a stack."""
+"""Where the target tokens of a stack's prompts are predicted."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from spanwise.scoring.objectives import Context
-from spanwise.scoring.scorer import Counts, Scorer
+from spanwise.scoring.scorer import Scorer
 
 
-@dataclass
-class Place:
-    """Where a prompt's numbers are in the stack.
+@dataclass(frozen=True)
+class Places:
+    """For each prompt the target tokens that are read. Prompts with fewer repeat their first, with weight 0.
 
     Attributes:
-        scorer: Of this prompt alone.
-        context: Of the target tokens that are scored.
-        weights: Which of them each row adds, [row, target].
-        first: The position that the first of them is predicted from.
-        reference: The objective of every target token at the unchanged input, once known.
-        counts: The work done for this prompt.
+        positions: That they are predicted at.
+        ids: Of the tokens.
+        weights: Which of them each row adds.
+        length: Of the longest prompt with its targets, to which the others are filled up.
     """
 
-    scorer: Scorer
-    context: Context
-    weights: Float[Tensor, "row target"]
-    first: int
-    reference: Tensor | None = None
-    counts: Counts = field(default_factory=Counts)
+    positions: Int[Tensor, "prompt target"]
+    ids: Int[Tensor, "prompt target"]
+    weights: Float[Tensor, "prompt row target"]
+    length: int
 
-    @property
-    def window(self) -> slice:
-        """The target tokens that are scored."""
-        return slice(self.context.first, self.context.first + len(self.context.target_ids))
+    def context(self, prompts: Int[Tensor, " pair"]) -> Context:
+        """Returns what an objective is told of these prompts, with a row for each."""
+        return Context(self.ids[prompts], self.positions[prompts] - self.length)
 
 
-def place_of(scorer: Scorer) -> Place:
-    """Returns the place of a prompt with this scorer."""
-    asked = scorer.rows.any(0).nonzero().flatten()
-    first, last = int(asked[0]), int(asked[-1]) + 1
-    weights = scorer.rows[:, first:last].to(device=scorer.lm.device, dtype=torch.float32)
-    return Place(scorer, scorer.context_of(first, last), weights, len(scorer.prompt_ids) - 1 + first)
+def places_of(scorers: Sequence[Scorer], *, whole: bool) -> Places:
+    """Returns the places of prompts.
+
+    Args:
+        scorers: One a prompt.
+        whole: Every target token, each with a row of its own; else those from the first to the last that a row adds,
+            and the scorers' rows.
+    """
+    windows = []
+    for each in scorers:
+        asked = each.rows.any(0).nonzero().flatten()
+        windows.append((0, len(each.target_ids)) if whole else (int(asked[0]), int(asked[-1]) + 1))
+    most = max(last - first for first, last in windows)
+    rows = most if whole else max(each.row_count for each in scorers)
+    weights = torch.zeros(len(scorers), rows, most)
+    positions, ids = [], []
+    for k, (each, (first, last)) in enumerate(zip(scorers, windows, strict=True)):
+        chosen = [*range(first, last), *[first] * (most - last + first)]
+        positions.append([len(each.prompt_ids) - 1 + i for i in chosen])
+        ids.append([each.target_ids[i] for i in chosen])
+        own = torch.eye(last) if whole else each.rows[:, first:last]
+        weights[k, : len(own), : last - first] = own
+    device, length = scorers[0].lm.device, 1 + max(map(max, positions))
+    return Places(torch.tensor(positions, device=device), torch.tensor(ids, device=device), weights.to(device), length)

@@ -20,7 +20,7 @@ from spanwise.question import Answer, Question
 from spanwise.scoring.baselines import REMOVALS, baseline_embeddings, default_baseline
 from spanwise.scoring.batching import Batches, choose_batches
 from spanwise.scoring.checks import change_of, check_finite, gap_of
-from spanwise.scoring.contrast import Contrast
+from spanwise.scoring.objectives import OBJECTIVES
 from spanwise.scoring.scorer import Scorer
 from spanwise.together import answer_together, shares
 
@@ -153,16 +153,14 @@ class Stacker:
     def _one(
         self, question: Question, stack: Stack, k: int, part: Tensor, change: Float[Tensor, " row"] | None
     ) -> Found:
-        scores, place = question.axes.spread(part), stack.places[k]
-        assert place.reference is not None
-        target_scores = place.reference.cpu()
+        scores, target_scores = question.axes.spread(part), stack.references[k].cpu()
         try:
             check_finite(self.asked.lm, target_scores, scores, question.axes.mask)
         except AttributionError as error:
             return error
         gap = None if change is None else gap_of(scores, change)
         name = self.off[1] if self.off else None
-        return Answer(scores, target_scores, gap, None, name, stack.batches, place.counts)
+        return Answer(scores, target_scores, gap, None, name, stack.batches, stack.counts_of(k))
 
     def _batches(self, questions: Sequence[Question]) -> Batches:
         return choose_batches(
@@ -186,9 +184,7 @@ def stacker(asked: Asked) -> Stacker:
     stacks = (
         info.name in STACKED
         and asked.engine == "captum"
-        and not isinstance(objective, Contrast)
-        and objective.local
-        and not objective.hidden_states
+        and objective in OBJECTIVES.values()
         and not lm.is_encoder_decoder
         and lm.quantization != "int8"  # its layers pick outliers by batch
         and not asked.checkpointing

@@ -28,7 +28,7 @@ def embed(
 def forward(
     lm: LanguageModel,
     ids: Int[Tensor, "batch source"],
-    keep: int,
+    keep: "int | Int[Tensor, 'batch position']",
     *,
     embeddings: Float[Tensor, "batch source hidden"] | None = None,
     encoder_length: int = 0,
@@ -41,7 +41,8 @@ def forward(
     Args:
         lm: The model, inside its session.
         ids: What it reads.
-        keep: How many of the last positions have logits.
+        keep: How many of the last positions have logits; or which positions of each sequence, for a model whose head is
+            a module of its own.
         embeddings: In place of those of `ids`.
         encoder_length: Where the decoder's part begins.
         mask: Positions that may be attended to, those of `past` first; None: all.
@@ -64,9 +65,10 @@ def forward(
     with ExitStack() as stack:
         if embeddings is not None:
             stack.enter_context(_embeddings_replaced(lm, _split(embeddings, encoder_length)))
-        caught = stack.enter_context(_last_positions(lm, keep))
+        caught = stack.enter_context(_some_positions(lm, keep))
         outputs = lm.model(**given, use_cache=past is not None, **options)
-    outputs.logits = outputs.logits[:, -keep:].to(lm.device)  # the head may be elsewhere than the embedding
+    logits = outputs.logits[:, -keep:] if isinstance(keep, int) else outputs.logits
+    outputs.logits = logits.to(lm.device)  # the head may be elsewhere than the embedding
     return outputs, caught[0] if len(caught) == 1 else None
 
 
@@ -102,8 +104,8 @@ def _embeddings_replaced(lm: LanguageModel, parts: tuple[Tensor, ...]) -> Iterat
 
 
 @contextmanager
-def _last_positions(lm: LanguageModel, keep: int) -> Iterator[list[Tensor]]:
-    """Cuts what the head is given to the last `keep` positions, and collects it.
+def _some_positions(lm: LanguageModel, keep: "int | Int[Tensor, 'batch position']") -> Iterator[list[Tensor]]:
+    """Cuts what the head is given to the last `keep` positions, or to those it names, and collects it.
 
     That leaves out the logits nobody asks for, on every architecture that has a head. The positions are made one
     contiguous block, since torch multiplies a cut one at half the speed.
@@ -115,7 +117,11 @@ def _last_positions(lm: LanguageModel, keep: int) -> Iterator[list[Tensor]]:
         return
 
     def hook(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        caught.append(args[0][:, -keep:].contiguous())
+        if isinstance(keep, int):
+            caught.append(args[0][:, -keep:].contiguous())
+        else:
+            index = keep.to(args[0].device).unsqueeze(-1)
+            caught.append(args[0].gather(1, index.expand(-1, -1, args[0].shape[-1])))
         return (caught[-1], *args[1:])
 
     handle = head.register_forward_pre_hook(hook)

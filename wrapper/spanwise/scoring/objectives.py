@@ -21,15 +21,16 @@ class Context:
     """What an objective knows beside the model's outputs.
 
     Attributes:
-        target_ids: Ids of the target tokens that are scored, aligned with `outputs.logits`.
+        target_ids: Ids of the target tokens that are scored, aligned with `outputs.logits`. Where a study's prompts go
+            through the model together, a row for each; objectives other than the named ones never see that.
         positions: For each of them the position at which it is predicted, counted from the end of the sequence that
             writes the target: `outputs.hidden_states[layer][:, positions]`.
         at_input: Returns the model's outputs at the unchanged input, without a graph.
         first: Index of the first of them in the whole target.
     """
 
-    target_ids: Int[Tensor, " target"]
-    positions: Int[Tensor, " target"]
+    target_ids: Int[Tensor, "*batch target"]
+    positions: Int[Tensor, "*batch target"]
     at_input: Callable[[], Any] = _unknown
     first: int = 0
 
