@@ -2,13 +2,15 @@
 
     python benchmarks/batch.py [--rows 10000] [--quick] [--output DIR]
 
-Each line of the table is a process of its own bound to the cores it names, so that the comparison is of equal means.
-The loop and Inseq do a sample of the rows (the same first ones), and the time of all is extrapolated; `attribute_many`
-does all of them. Loading the model and importing are left out. CPU seconds stand next to wall seconds, since a busy
-machine lengthens the latter. Inseq has no feature ablation.
+Everybody has the same two cores: the loop and Inseq as two threads of one process, `spanwise batch` as two processes of
+`accelerate launch` with a thread each. The loop and Inseq do a sample of the rows (the same first ones), `spanwise
+batch` does all of them. Importing and loading the model are left out: of a command, by what it takes for two rows.
+`many` is one process on one core, with its memory after each quarter of the rows. CPU seconds stand next to wall
+seconds, since a busy machine lengthens the latter. Inseq has no feature ablation.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -16,15 +18,19 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 METHODS = ("feature_ablation", "input_x_gradient")
+CORES = 2
 
 
 def make_rows(count: int) -> list[dict[str, Any]]:
-    """Returns prompts of the bundled model's corpus; repeated where they are fewer."""
+    """Returns prompts of the bundled model's corpus; repeated where they are fewer, never within a part."""
     import spanwise
 
     examples = spanwise.ground_truth(held_out=None, per_family=min(300, max(10, count // 5)))
@@ -44,13 +50,14 @@ def work(kind: str, method: str, file: Path, output: Path, sample: int) -> dict[
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][:sample]
     warm = rows[0]
     spanwise.attribute(lm, warm["prompt"], warm["target"], span=tuple(warm["span"]), method=method)
-    tick: Any = None
+    run: Any = None
     if kind == "inseq":
         import inseq
 
         lm.model.config.bos_token_id = 0  # Inseq cannot do without one
         model = inseq.load_model(lm.model, method, tokenizer=lm.tokenizer)
-    began, cpu, before = time.perf_counter(), time.process_time(), _memory()
+    memory = Memory()
+    began, cpu = time.perf_counter(), time.process_time()
     if kind == "loop":
         for row in rows:
             spanwise.attribute(lm, row["prompt"], row["target"], span=tuple(row["span"]), method=method)
@@ -62,15 +69,38 @@ def work(kind: str, method: str, file: Path, output: Path, sample: int) -> dict[
             show_progress=False,
         )
     else:
-        tick = spanwise.attribute_many(lm, file, output, method=method, progress=False)
+        with memory:
+            run = spanwise.attribute_many(lm, file, output, method=method, progress=False)
     seconds, spent = time.perf_counter() - began, time.process_time() - cpu
-    done = len(tick) if tick is not None else len(rows)
-    grown = (_memory() - before) / 2**20
-    return {"rows": done, "seconds": seconds, "cpu_seconds": spent, "memory_grown_mib": grown}
+    done = len(run) if run is not None else len(rows)
+    return {"rows": done, "seconds": seconds, "cpu_seconds": spent, "memory_mib": memory.quarters()}
 
 
-def _memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+class Memory(threading.Thread):
+    """Notes the process's memory twice a second while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[float] = []
+        self.ended = threading.Event()
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.join()
+
+    def run(self) -> None:
+        """Notes it until the end."""
+        process = psutil.Process()
+        while not self.ended.wait(0.5):
+            self.seen.append(process.memory_info().rss / 2**20)
+
+    def quarters(self) -> list[int]:
+        """Returns the most (MiB) seen in each quarter of the time."""
+        cuts = [len(self.seen) * i // 4 for i in range(5)]
+        return [round(max(self.seen[a:b])) for a, b in itertools.pairwise(cuts) if a < b]
 
 
 def measured(kind: str, method: str, file: Path, output: Path, sample: int, cores: int) -> dict[str, Any]:
@@ -88,28 +118,42 @@ def measured(kind: str, method: str, file: Path, output: Path, sample: int, core
     return {"what": kind, "method": method, "cores": cores, **json.loads(done.stdout.splitlines()[-1])}
 
 
-def two_processes(method: str, file: Path, output: Path) -> dict[str, Any]:
-    """Returns what `accelerate launch` with two processes of one core took, start included, and each alone."""
-    arguments = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    arguments += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = ["-m", "spanwise", "batch", str(file), "--method", method]
-    found = {}
-    one_core = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
-    for name, front in (("one", [*one_core, sys.executable]), ("two", [sys.executable, *arguments])):
-        began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [*front, *command, "--output", str(output / name)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=True,
-            capture_output=True,
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found[f"{name}_seconds"] = time.perf_counter() - began
-        found[f"{name}_cpu_seconds"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    same = all(
-        each.read_bytes() == (output / "two" / each.name).read_bytes() for each in (output / "one").glob("part-*")
+def command(front: list[str], file: Path, method: str, output: Path) -> dict[str, float]:
+    """Returns what a `spanwise batch` took, start included."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [*front, "-m", "spanwise", "batch", str(file), "--method", method, "--output", str(output)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
     )
-    return {"what": "processes", "method": method, **found, "same_bytes": same}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": time.perf_counter() - began, "cpu_seconds": spent}
+
+
+def processes(method: str, file: Path, output: Path, count: int) -> list[dict[str, Any]]:
+    """Returns what one process on one core took, and two of `accelerate launch`, and whether they wrote the same."""
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    fronts = {
+        "one process": ["taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable],
+        "two processes": [sys.executable, *launch],
+    }
+    few = output / "few.jsonl"
+    output.mkdir()
+    few.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
+    found = []
+    for name, front in fronts.items():
+        start = command(front, few, method, output / f"few {name}")
+        whole = command(front, file, method, output / name)
+        line = {"what": name, "method": method, "cores": len(found) + 1, "rows": count}
+        line |= {key: value - start[key] for key, value in whole.items()} | {"start": start["seconds"]}
+        found.append(line)
+    one, two = (output / name for name in fronts)
+    written = [each.name for each in one.glob("part-*")]
+    found[-1]["same_bytes"] = all((one / each).read_bytes() == (two / each).read_bytes() for each in written)
+    return found
 
 
 def main() -> None:
@@ -125,7 +169,7 @@ def main() -> None:
         print(json.dumps(work(kind, method, Path(file), Path(output), int(sample))))
         return
     count = 200 if asked.quick else asked.rows
-    sample = 20 if asked.quick else 200
+    sample = 20 if asked.quick else 500
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -133,22 +177,28 @@ def main() -> None:
         file.write_text("".join(json.dumps(row) + "\n" for row in make_rows(count)), encoding="utf-8")
         for method in METHODS[-1:] if asked.quick else METHODS:
             for kind in ("loop", "many") if method == "feature_ablation" else ("loop", "inseq", "many"):
-                found.append(measured(kind, method, file, folder / f"{kind}-{method}", sample, cores=1))
-                show(found[-1])
+                cores = 1 if kind == "many" else CORES
+                found.append(measured(kind, method, file, folder / f"{kind}-{method}", sample, cores))
+                show(found[-1], found)
             if not asked.quick:
-                found.append(two_processes(method, file, folder / f"processes-{method}"))
-                print(found[-1])
+                for line in processes(method, file, folder / f"processes-{method}", count):
+                    found.append(line)
+                    show(line, found)
     if asked.output:
         asked.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found))
 
 
-def show(line: dict[str, Any]) -> None:
-    """Prints one line of the table."""
+def show(line: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    """Prints one line of the table, with how many times as fast it is as the lines of the same method before it."""
     rate, of_cpu = line["rows"] / line["seconds"], line["rows"] / line["cpu_seconds"]
+    before = [each for each in lines if each["method"] == line["method"] and each is not line]
+    ratios = [f"{rate * each['seconds'] / each['rows']:.2f} x {each['what']}" for each in before]
+    told = {key: line[key] for key in ("memory_mib", "start", "same_bytes") if line.get(key)}
     print(
-        f"{line['what']:8} {line['method']:20} {line['rows']:6} rows {line['seconds']:8.1f} s {rate:8.2f} rows/s "
-        f"{of_cpu:8.2f} rows/CPU s   +{line['memory_grown_mib']:.0f} MiB"
+        f"{line['what']:13} {line['method']:17} {line['cores']} cores {line['rows']:6} rows {line['seconds']:7.1f} s "
+        f"{rate:7.1f} rows/s {of_cpu:7.1f} rows/CPU s  {', '.join(ratios)} {told or ''}",
+        flush=True,
     )
 
 
