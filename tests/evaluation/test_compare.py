@@ -340,7 +340,7 @@ def test_a_model_is_loaded_as_attribute_loads_it(command: str, monkeypatch: pyte
 
     asked: list[dict[str, Any]] = []
 
-    def load(name: str, **given: Any) -> None:
+    def load(name_or_path: str, **given: Any) -> None:
         asked.append(given)
         raise InputError("nothing is loaded here.")
 

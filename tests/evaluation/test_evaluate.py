@@ -784,7 +784,7 @@ def test_the_command_loads_a_model_as_attribute_does(monkeypatch: pytest.MonkeyP
     app, asked = typer.Typer(), {}
     app.command()(command)
 
-    def load(name: str, **options: object) -> None:
+    def load(name_or_path: str, **options: object) -> None:
         asked.update(options)
         raise OptionError("enough")
 

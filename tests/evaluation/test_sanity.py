@@ -801,7 +801,7 @@ def test_the_command(
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0 and "baseline sensitivity" in done.stdout
     given: dict[str, Any] = {}
-    monkeypatch.setattr(spanwise, "load_model", lambda name, **options: given.update(options) or tiny)
+    monkeypatch.setattr(spanwise, "load_model", lambda name_or_path, **options: given.update(options) or tiny)
     loading = [
         "--compute-dtype",
         "float16",

@@ -7,30 +7,19 @@ from typing import Annotated
 import typer
 
 from spanwise.cli.common import (
-    ComputeDtype,
     Debug,
-    DeviceMap,
-    DoubleQuant,
-    Dtype,
     Features,
     Frozen,
     Json,
-    MaxMemory,
     MessagesFile,
-    ModelName,
     Occurrence,
-    OffloadFolder,
     Prefix,
     Prompt,
     PromptFile,
-    Quantization,
-    SkipModules,
     SourceRole,
     Sources,
     Spans,
-    StorageDtype,
     TargetFile,
-    memory_of,
     messages_of,
     number,
     options_of,
@@ -38,12 +27,13 @@ from spanwise.cli.common import (
     source_of,
     text_of,
 )
+from spanwise.cli.loading import Load, loads_a_model
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
 
+@loads_a_model
 def attribute(
-    model: ModelName = "tiny",
     prompt: Prompt = None,
     prompt_file: PromptFile = None,
     messages: MessagesFile = None,
@@ -73,15 +63,8 @@ def attribute(
     option: Annotated[
         list[str] | None, typer.Option(help="The method's own, as name=value: --option n_steps=100. May be repeated.")
     ] = None,
-    quantization: Quantization = None,
-    compute_dtype: ComputeDtype = None,
-    storage_dtype: StorageDtype = None,
-    double_quant: DoubleQuant = False,
-    skip_modules: SkipModules = None,
-    dtype: Dtype = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
+    *,
+    load: Load,
     max_new_tokens: Annotated[int, typer.Option(help="Length of a target that is generated, in tokens.")] = 25,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
     checkpointing: Annotated[
@@ -135,18 +118,7 @@ def attribute(
     chat = messages_of(messages)
     wanted = text_of("target", target, target_file)
     with quiet(as_json):
-        lm = spanwise.load_model(
-            model,
-            quantization=quantization,
-            compute_dtype=compute_dtype,
-            storage_dtype=storage_dtype,
-            double_quant=double_quant,
-            skip_modules=skip_modules or (),
-            dtype=dtype,
-            device_map=device_map,
-            max_memory=memory_of(max_memory),
-            offload_folder=offload_folder,
-        )
+        lm = spanwise.load_model(**load)
         result = spanwise.attribute(
             lm,
             text,

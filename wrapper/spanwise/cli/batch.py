@@ -7,30 +7,20 @@ from typing import Annotated
 import typer
 
 from spanwise.cli.common import (
-    ComputeDtype,
     Debug,
-    DeviceMap,
-    DoubleQuant,
-    Dtype,
     Features,
     Frozen,
     Json,
-    MaxMemory,
-    ModelName,
     Occurrence,
-    OffloadFolder,
     Prefix,
-    Quantization,
-    SkipModules,
     SourceRole,
     Sources,
-    StorageDtype,
-    memory_of,
     number,
     options_of,
     quiet,
     source_of,
 )
+from spanwise.cli.loading import Load, loads_a_model
 from spanwise.errors import one_of
 from spanwise.methods import METHODS
 
@@ -38,10 +28,10 @@ FAILED = 3
 """The exit code of a run that ended with rows in failures.parquet."""
 
 
+@loads_a_model
 def batch(
     input: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .parquet file, or a folder that datasets saved.")],
     output: Annotated[Path, typer.Option(help="A folder: new, empty, or of the same run, which then goes on.")],
-    model: ModelName = "tiny",
     method: Annotated[
         str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
     ] = "integrated_gradients",
@@ -78,15 +68,8 @@ def batch(
     option: Annotated[
         list[str] | None, typer.Option(help="The method's own, as name=value: --option n_steps=100. May be repeated.")
     ] = None,
-    quantization: Quantization = None,
-    compute_dtype: ComputeDtype = None,
-    storage_dtype: StorageDtype = None,
-    double_quant: DoubleQuant = False,
-    skip_modules: SkipModules = None,
-    dtype: Dtype = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
+    *,
+    load: Load,
     devices_per_process: Annotated[
         int, typer.Option(min=1, help="Under accelerate launch: GPUs that each process has to itself.")
     ] = 1,
@@ -124,27 +107,14 @@ def batch(
     one_of("runner", runner, ("processes", "ray"))
     open_lines(input)  # before a model is loaded
     which = processes()
-    memory = memory_of(max_memory)
-    if which.count > 1 and device_map is None and memory is None:
+    if which.count > 1 and load["device_map"] is None and load["max_memory"] is None:
         own = devices_of(which, devices_per_process)
         if len(own) == 1:
-            device_map = str(own[0])
+            load["device_map"] = own[0]
         elif own:
-            device_map, memory = "auto", _all_of(own)
+            load |= {"device_map": "auto", "max_memory": _all_of(own)}
     with quiet(as_json):
-        load = {
-            "name_or_path": model,
-            "quantization": quantization,
-            "compute_dtype": compute_dtype,
-            "storage_dtype": storage_dtype,
-            "double_quant": double_quant,
-            "skip_modules": skip_modules or (),
-            "dtype": dtype,
-            "device_map": int(device_map) if device_map and device_map.isdecimal() else device_map,
-            "max_memory": memory,
-            "offload_folder": offload_folder,
-        }
-        lm = spanwise.load_model(**load)  # type: ignore[arg-type] # checked by load_model
+        lm = spanwise.load_model(**load)
         pool = RayActors(load, actors, options_of(actor_option or [])) if runner == "ray" else None
         run = spanwise.attribute_many(
             lm,

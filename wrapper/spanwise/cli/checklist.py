@@ -7,29 +7,18 @@ from typing import Annotated
 import typer
 
 from spanwise.cli.common import (
-    ComputeDtype,
     Debug,
-    DeviceMap,
-    DoubleQuant,
-    Dtype,
     Features,
     Frozen,
     Json,
-    MaxMemory,
     MessagesFile,
-    ModelName,
     Occurrence,
-    OffloadFolder,
     Prefix,
     Prompt,
     PromptFile,
-    Quantization,
-    SkipModules,
     SourceRole,
     Sources,
-    StorageDtype,
     TargetFile,
-    memory_of,
     messages_of,
     number,
     quiet,
@@ -37,12 +26,13 @@ from spanwise.cli.common import (
     text_of,
 )
 from spanwise.cli.compare import method_options
+from spanwise.cli.loading import Load, loads_a_model
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
 
+@loads_a_model
 def checklist(
-    model: ModelName = "tiny",
     prompt: Prompt = None,
     prompt_file: PromptFile = None,
     messages: MessagesFile = None,
@@ -73,15 +63,8 @@ def checklist(
         typer.Option(help="A method's own: --option integrated_gradients.n_steps=100. May be repeated."),
     ] = None,
     permutations: Annotated[int, typer.Option(help="Orders that an agreement is compared with.")] = 1000,
-    quantization: Quantization = None,
-    compute_dtype: ComputeDtype = None,
-    storage_dtype: StorageDtype = None,
-    double_quant: DoubleQuant = False,
-    skip_modules: SkipModules = None,
-    dtype: Dtype = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
+    *,
+    load: Load,
     max_new_tokens: Annotated[int, typer.Option(help="Length of a target that is generated, in tokens.")] = 25,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
     checkpointing: Annotated[
@@ -113,18 +96,7 @@ def checklist(
     wanted = text_of("target", target, target_file)
     own = method_options(option or [])
     with quiet(as_json):
-        lm = spanwise.load_model(
-            model,
-            quantization=quantization,
-            compute_dtype=compute_dtype,
-            storage_dtype=storage_dtype,
-            double_quant=double_quant,
-            skip_modules=skip_modules or (),
-            dtype=dtype,
-            device_map=device_map,
-            max_memory=memory_of(max_memory),
-            offload_folder=offload_folder,
-        )
+        lm = spanwise.load_model(**load)
         found = run(
             lm,
             text,

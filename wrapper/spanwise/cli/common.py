@@ -7,26 +7,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from spanwise.errors import FileError, OptionError
-
-if TYPE_CHECKING:
-    pass
 
 ModelName = Annotated[str, typer.Option("--model", help="A model folder, a name on the hub, or 'tiny' (bundled).")]
 Quantization = Annotated[str | None, typer.Option(help="nf4, fp4 or int8.")]
 ComputeDtype = Annotated[str | None, typer.Option(help="In which 4-bit layers multiply.")]
 DoubleQuant = Annotated[bool, typer.Option(help="Quantize the 4-bit scales too.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, ...; default: the checkpoint's.")]
-StorageDtype = Annotated[str | None, typer.Option(help="As which 4-bit codes are stored; default: uint8.")]
-SkipModules = Annotated[
-    list[str] | None, typer.Option("--skip-module", help="A module to leave unquantized; may be repeated.")
-]
-MaxMemory = Annotated[list[str] | None, typer.Option(help="DEVICE=SIZE, such as 0=9GiB or cpu=30GiB; may be repeated.")]
-OffloadFolder = Annotated[Path | None, typer.Option(help="For weights that stay on the disk.")]
 DeviceMap = Annotated[str | None, typer.Option(help="auto, balanced, ..., cpu, or a device.")]
 Prompt = Annotated[str | None, typer.Option(help="What the model was given.")]
 PromptFile = Annotated[Path | None, typer.Option(help="A file that holds the prompt.")]
@@ -120,18 +111,6 @@ def source_of(texts: list[str] | None, role: str | None) -> Any:
     if texts and role is not None:
         raise OptionError("--source and --source-role were both given; one is allowed.")
     return with_role(role) if role is not None else texts or None
-
-
-def memory_of(pairs: list[str] | None) -> dict[int | str, int | str] | None:
-    """Returns DEVICE=SIZE pairs as a mapping, or None.
-
-    Raises:
-        OptionError: One of them is no such pair.
-    """
-    for pair in pairs or []:
-        if "=" not in pair:
-            raise OptionError(f"--max-memory takes DEVICE=SIZE, such as 0=9GiB, not {pair!r}.")
-    return {device: size for device, size in (pair.split("=", 1) for pair in pairs)} if pairs else None
 
 
 def number(text: str) -> Any:

@@ -8,28 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spanwise.cli.common import (
-    ComputeDtype,
     Debug,
-    DeviceMap,
-    DoubleQuant,
-    Dtype,
     Json,
-    MaxMemory,
-    ModelName,
     Occurrence,
-    OffloadFolder,
     Prompt,
     PromptFile,
-    Quantization,
-    SkipModules,
     Spans,
-    StorageDtype,
     TargetFile,
-    memory_of,
     number,
     quiet,
     text_of,
 )
+from spanwise.cli.loading import Load, loads_a_model
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
@@ -37,11 +27,11 @@ if TYPE_CHECKING:
     from spanwise.attribution import Attribution
 
 
+@loads_a_model
 def evaluate(
     results: Annotated[
         list[Path] | None, typer.Argument(help="Saved results, .safetensors; left out: --prompt is attributed first.")
     ] = None,
-    model: ModelName = "tiny",
     prompt: Prompt = None,
     prompt_file: PromptFile = None,
     target: Annotated[str | None, typer.Option(help="What it wrote; left out: the model generates it.")] = None,
@@ -62,15 +52,8 @@ def evaluate(
     k: Annotated[int | None, typer.Option(help="Features that the top-k figure removes; default: 5.")] = None,
     steps: Annotated[int, typer.Option(help="Blocks of a curve at most.")] = 10,
     n_random: Annotated[int, typer.Option(help="Random rankings, an even number; a verdict needs 20.")] = 20,
-    quantization: Quantization = None,
-    compute_dtype: ComputeDtype = None,
-    storage_dtype: StorageDtype = None,
-    double_quant: DoubleQuant = False,
-    skip_modules: SkipModules = None,
-    dtype: Dtype = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
+    *,
+    load: Load,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the random rankings, and of methods that sample.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write the curves: .png, .svg or .pdf.")] = None,
@@ -100,18 +83,7 @@ def evaluate(
     saved = _saved(results, {"--prompt": prompt, "--prompt-file": prompt_file}, asked)
     text, wanted = text_of("prompt", prompt, prompt_file), text_of("target", target, target_file)
     with quiet(as_json):
-        lm = spanwise.load_model(
-            model,
-            quantization=quantization,
-            compute_dtype=compute_dtype,
-            storage_dtype=storage_dtype,
-            double_quant=double_quant,
-            skip_modules=skip_modules or (),
-            dtype=dtype,
-            device_map=device_map,
-            max_memory=memory_of(max_memory),
-            offload_folder=offload_folder,
-        )
+        lm = spanwise.load_model(**load)
         if saved is None:
             saved = [
                 spanwise.attribute(

@@ -7,27 +7,17 @@ from typing import Annotated
 import typer
 
 from spanwise.cli.common import (
-    ComputeDtype,
     Debug,
-    DeviceMap,
-    DoubleQuant,
-    Dtype,
     Json,
-    MaxMemory,
-    ModelName,
-    OffloadFolder,
-    Quantization,
-    SkipModules,
-    StorageDtype,
-    memory_of,
     number,
     quiet,
 )
+from spanwise.cli.loading import Load, loads_a_model
 
 
+@loads_a_model
 def sanity(
     result: Annotated[Path, typer.Argument(help="A saved result, .safetensors.")],
-    model: ModelName = "tiny",
     row: Annotated[int | None, typer.Option(help="Row of the scores; default: the first span.")] = None,
     check: Annotated[
         list[str] | None,
@@ -48,15 +38,8 @@ def sanity(
         ),
     ] = None,
     batch_size: Annotated[str, typer.Option(help="Sequences a forward, or auto.")] = "auto",
-    quantization: Quantization = None,
-    compute_dtype: ComputeDtype = None,
-    storage_dtype: StorageDtype = None,
-    double_quant: DoubleQuant = False,
-    skip_modules: SkipModules = None,
-    dtype: Dtype = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
+    *,
+    load: Load,
     as_json: Json = False,
     progress: Annotated[bool | None, typer.Option(help="Show a progress bar; default: on a terminal.")] = None,
     debug: Debug = False,
@@ -71,18 +54,7 @@ def sanity(
 
     loaded = spanwise.Attribution.load(result)
     with quiet(as_json):
-        lm = spanwise.load_model(
-            model,
-            quantization=quantization,
-            compute_dtype=compute_dtype,
-            storage_dtype=storage_dtype,
-            double_quant=double_quant,
-            skip_modules=skip_modules or (),
-            dtype=dtype,
-            device_map=device_map,
-            max_memory=memory_of(max_memory),
-            offload_folder=offload_folder,
-        )
+        lm = spanwise.load_model(**load)
         found = checked(
             lm,
             loaded,
