@@ -101,6 +101,15 @@ def test_what_is_refused(tmp_path: Path) -> None:
         spanwise.attribute_many(lm, ROWS, tmp_path / "out", method="saliency", actors=RayActors({}))
     refused = CliRunner().invoke(app, ["batch", str(written(tmp_path)), "--output", "x", "--runner", "slurm"])
     assert "unknown runner 'slurm'" in str(refused.exception)
+    asked = ["batch", str(written(tmp_path)), "--output", "x", "--method", "saliency", "--runner", "ray"]
+    for actors, message in (
+        ("2-", "a number such as 8"),
+        ("many", "not 'many'"),
+        ("8-2", "at least 8"),
+        ("0", "at least 1"),
+    ):
+        refused = CliRunner().invoke(app, [*asked, "--actors", actors])
+        assert isinstance(refused.exception, OptionError) and message in str(refused.exception)
 
 
 def test_our_own_error_is_found_in_rays() -> None:
@@ -111,9 +120,10 @@ def test_our_own_error_is_found_in_rays() -> None:
 
 
 @needs_ray
-def test_two_actors_make_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("actors", ["2", "1-2"])
+def test_two_actors_make_the_same_bytes(actors: str, tmp_path: Path) -> None:
     path = written(tmp_path)
-    for name, more in (("plain", ()), ("ray", ("--runner", "ray", "--actors", "2"))):
+    for name, more in (("plain", ()), ("ray", ("--runner", "ray", "--actors", actors))):
         asked = (str(path), "--method", "saliency", "--part-rows", "5", "--output", str(tmp_path / name))
         done = subprocess.run(
             [sys.executable, "-m", "spanwise", "batch", *asked, *more],

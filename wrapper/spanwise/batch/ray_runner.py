@@ -44,8 +44,13 @@ class RayActors:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for each in self.count if isinstance(self.count, tuple) else (self.count,):
-            at_least("the number of Ray's actors", each, 1)
+        least, most = self.bounds
+        at_least("the most of Ray's actors", most, at_least("the number of Ray's actors", least, 1))
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the most."""
+        return self.count if isinstance(self.count, tuple) else (self.count, self.count)
 
 
 class RayRunner(Runner):
@@ -124,7 +129,7 @@ class RayRunner(Runner):
             "folder": str(self.folder.path.resolve()),
             "threads": torch.get_num_threads(),
         }
-        least, most = self.actors.count if isinstance(self.actors.count, tuple) else (self.actors.count,) * 2
+        least, most = self.actors.bounds
         done = ray.data.from_items(left, override_num_blocks=len(left)).map_batches(
             Actor,
             fn_constructor_kwargs={"told": told},

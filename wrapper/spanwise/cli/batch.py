@@ -21,7 +21,7 @@ from spanwise.cli.common import (
     source_of,
 )
 from spanwise.cli.loading import Load, loads_a_model
-from spanwise.errors import one_of
+from spanwise.errors import OptionError, one_of
 from spanwise.methods import METHODS
 
 FAILED = 3
@@ -76,7 +76,7 @@ def batch(
     runner: Annotated[
         str, typer.Option(help="processes: this one, or those of accelerate launch; ray: actors of Ray Data.")
     ] = "processes",
-    actors: Annotated[int, typer.Option(min=1, help="Of Ray.")] = 2,
+    actors: Annotated[str, typer.Option(help="Of Ray: how many, or the least and the most, such as 2-64.")] = "2",
     actor_option: Annotated[
         list[str] | None, typer.Option(help="What each of them needs, in Ray's words: num_gpus=1. May be repeated.")
     ] = None,
@@ -115,7 +115,7 @@ def batch(
             load |= {"device_map": "auto", "max_memory": _all_of(own)}
     with quiet(as_json):
         lm = spanwise.load_model(**load)
-        pool = RayActors(load, actors, options_of(actor_option or [])) if runner == "ray" else None
+        pool = RayActors(load, _count_of(actors), options_of(actor_option or [])) if runner == "ray" else None
         run = spanwise.attribute_many(
             lm,
             input,
@@ -161,6 +161,18 @@ def batch(
             typer.echo(f"  and {len(failures) - 3} more in {output / 'failures.parquet'}", err=True)
     if failures:
         raise typer.Exit(FAILED)
+
+
+def _count_of(actors: str) -> int | tuple[int, int]:
+    """Returns a number, or the two of a range.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    ends = actors.split("-")
+    if len(ends) > 2 or not all(end.isdecimal() for end in ends):
+        raise OptionError(f"--actors takes a number such as 8, or the least and the most such as 2-64, not {actors!r}.")
+    return int(ends[0]) if len(ends) == 1 else (int(ends[0]), int(ends[1]))
 
 
 def _all_of(devices: list[int]) -> dict[int | str, int | str]:
