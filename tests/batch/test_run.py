@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import spanwise
 from spanwise.batch import folder as folders
+from spanwise.batch.bar import bar_of
 from spanwise.batch.running import older_objects_left_alone
 from spanwise.cli import app
 from spanwise.errors import AttributionWarning, FileError, InputError, OptionError
@@ -267,6 +268,52 @@ def test_the_collector_passes_over_what_was_there() -> None:
             assert gc.get_freeze_count() >= frozen
         assert gc.get_freeze_count() >= frozen
     assert gc.get_freeze_count() == 0
+
+
+def test_what_a_line_leaves_out_is_null(tiny: spanwise.LanguageModel, tmp_path: Path) -> None:
+    """Writers of JSONL drop nulls: the target is then generated, and the span is the whole target."""
+    file = tmp_path / "in.jsonl"
+    whole = {"prompt": "The keys to the cabinet", "target": " are on the table.", "span": "are"}
+    rows = [whole, {"prompt": whole["prompt"]}, {"prompt": whole["prompt"], "target": None, "span": None}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    few = {"max_new_tokens": 3}
+    run = spanwise.attribute_many(tiny, file, tmp_path / "out", method="saliency", generation_options=few)
+    assert not run.failures
+    assert [result.provenance.generated for result in run] == [False, True, True]
+    assert (
+        torch.equal(run[1].scores.nan_to_num(), run[2].scores.nan_to_num()) and run[1].target_text == run[2].target_text
+    )
+    with pytest.raises(InputError, match="row 3 is in no part of the run: its 1 parts end before row 3"):
+        run.of_row(3)
+
+
+def test_the_bar_tells_tokens_and_failures_of_rows_that_are_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with bar_of(100, "saliency", True) as bar:
+        bar.skip(40, 3)
+        assert "40/100" in str(bar._bar) and "0 tokens/s, 3 failed" in str(bar._bar)
+        bar._began -= 10.0  # as if it took ten seconds
+        bar._bar.start_t -= 10.0
+        bar.update(5, 1000)
+        shown = str(bar._bar)
+    assert "45/100" in shown and ("100 tokens/s" in shown or "99 tokens/s" in shown)
+    assert "2.00s/ rows" in shown  # five rows in ten seconds: those that were skipped say nothing of the speed
+
+
+def test_ctrl_c_says_what_is_there(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, made = tmp_path / "out", []
+    write = folders.Folder.write_part
+
+    def writing(self: Any, *args: Any) -> None:
+        write(self, *args)
+        made.append(args)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(folders.Folder, "write_part", writing)
+    command = ["batch", str(whole / "in.jsonl"), "--output", str(output), "--method", "saliency", "--part-rows", "10"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 130
+    assert f"stopped: 20 of {len(ROWS)} rows are in {output}, and the same command goes on." in done.stderr
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -17,7 +17,7 @@ class Bar:
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
-        self._tokens = self.failures = 0
+        self.tokens = self.failures = 0
         self._began = time.perf_counter()
 
     def skip(self, rows: int, failures: int) -> None:
@@ -27,17 +27,18 @@ class Bar:
             return
         self._bar.initial += rows
         self._bar.n += rows
+        self._tell()
         self._bar.refresh()
 
-    def read(self, tokens: int) -> None:
-        """Counts the tokens of prompts and targets."""
-        self._tokens += tokens
-
-    def update(self, rows: int) -> None:
-        """Counts rows that are done."""
-        seconds = max(time.perf_counter() - self._began, 1e-9)
-        self._bar.set_postfix_str(f"{self._tokens / seconds:,.0f} tokens/s, {self.failures} failed", refresh=False)
+    def update(self, rows: int, tokens: int) -> None:
+        """Counts rows that are done, and the tokens of their prompts and targets."""
+        self.tokens += tokens
+        self._tell()
         self._bar.update(rows)
+
+    def _tell(self) -> None:
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        self._bar.set_postfix_str(f"{self.tokens / seconds:,.0f} tokens/s, {self.failures} failed", refresh=False)
 
 
 @contextmanager
@@ -49,6 +50,7 @@ def bar_of(total: int | None, what: str, progress: bool | None) -> Iterator[Bar]
         what: Named in front.
         progress: None: on a terminal, after two seconds; True: anywhere and at once; False: never.
     """
-    disable = {None: None, True: False, False: True}[progress]
-    with tqdm(total=total, desc=what, unit=" rows", delay=0 if progress else 2, disable=disable, leave=False) as bar:
+    shown = {"disable": {None: None, True: False, False: True}[progress], "delay": 0 if progress else 2}
+    # Rows of a part come shortest first, so that the time left is told from the mean speed.
+    with tqdm(total=total, desc=what, unit=" rows", leave=False, smoothing=0, **shown) as bar:
         yield Bar(bar)

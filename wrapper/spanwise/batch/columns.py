@@ -143,9 +143,8 @@ def row_of(line: Line, names: Names, span: Any) -> Row:
     values = line.read()
     first = names.prompt or names.messages
     assert first is not None
-    for name in (first, *(each for each in (names.target, names.span) if each is not None)):
-        if name not in values:
-            raise InputError(f"{line.place} has no column {name!r}.")
+    if first not in values:
+        raise InputError(f"{line.place} has no column {first!r}.")
     messages = values[names.messages] if names.messages else None
     if isinstance(messages, str):
         messages = _messages(messages, line.place)
@@ -154,8 +153,8 @@ def row_of(line: Line, names: Names, span: Any) -> Row:
     return Row(
         values[names.prompt] if names.prompt else None,
         messages,
-        values[names.target] if names.target else None,
-        _span(values[names.span]) if names.span else span,
+        values.get(names.target) if names.target else None,
+        _span(values.get(names.span)) if names.span else span,
         {name: _as_kind(name, values.get(name), kind) for name, kind in names.extra.items()},
     )
 

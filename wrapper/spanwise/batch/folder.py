@@ -64,7 +64,8 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
             there = sorted(each.name for each in self.path.iterdir() if not each.name.startswith("."))
         except OSError as error:
-            raise FileError(f"cannot write the output folder {self.path}: {error.strerror}.") from error
+            what = "it is a file" if self.path.is_file() else error.strerror
+            raise FileError(f"cannot write the output folder {self.path}: {what}.") from error
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise FileError(f"cannot write the output folder {self.path}: it is read-only.")
         if there and "index.json" not in there:
@@ -235,11 +236,19 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) 
     """
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
-        shown = "; ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in names)
+        shown = "; ".join(_differences(name, before.get(name), now.get(name)) for name in names)
         raise OptionError(
             f"the run in {folder} was asked otherwise: {shown}. Ask as before to go on, name another folder, or "
             "start anew with new_run=True (--new-run), which moves what is there to a folder _earlier-N."
         )
+
+
+def _differences(name: str, before: Any, now: Any) -> str:
+    """Says what a value was and is; of options, those that differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [each for each in {**before, **now} if before.get(each) != now.get(each)]
+        return "; ".join(_differences(f"{name}[{each!r}]", before.get(each), now.get(each)) for each in names)
+    return f"{name} was {before!r} and is {now!r}"
 
 
 def _sync(path: Path) -> None:

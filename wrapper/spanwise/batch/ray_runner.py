@@ -141,8 +141,7 @@ class RayRunner(Runner):
             written = time.monotonic()
             for row in done.iter_rows():
                 bar.failures += row["failures"]
-                bar.read(row["tokens"])
-                bar.update(row["rows"])
+                bar.update(row["rows"], row["tokens"])
                 if time.monotonic() - written > INDEX_EVERY:
                     self.folder.write_index(index, done=False)
                     written = time.monotonic()
@@ -179,7 +178,7 @@ class Actor:
 
     def _make(self, number: int) -> dict[str, int]:
         window, path = self._window(number), self.folder.part(number)
-        before = self.worker.bar._tokens
+        before = self.worker.bar.tokens
         while not path.exists():
             with self.folder.claimed(number) as mine:
                 if mine and not path.exists():
@@ -188,7 +187,7 @@ class Actor:
             if not mine:  # an actor that Ray has given up, and that is not dead yet
                 time.sleep(POLL)
         failures = len(parts.read_info(path).failures)
-        return {"rows": len(window), "failures": failures, "tokens": self.worker.bar._tokens - before}
+        return {"rows": len(window), "failures": failures, "tokens": self.worker.bar.tokens - before}
 
     def _window(self, number: int) -> list[Line]:
         """Returns the lines of a part. Parts mostly come in order, so that the input is read once."""

@@ -104,7 +104,8 @@ class Run(Sequence[Attribution]):
                     return found[0]
                 reason = next(each.reason for each in info.failures if each.row == row)
                 raise InputError(f"row {row} has no result: {reason}")
-        raise InputError(f"row {row} is not in the run, which has {self.row_count} rows and is {self!r}.")
+        last = max((info.last for info in self.infos), default=0)
+        raise InputError(f"row {row} is in no part of the run: its {len(self.infos)} parts end before row {last}.")
 
     def tables(self, columns: Sequence[str] | None = None) -> "Iterator[pyarrow.Table]":
         """Yields the parts as tables.

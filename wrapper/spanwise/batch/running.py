@@ -188,7 +188,7 @@ class Runner:
             return
         info = parts.read_info(self.folder.part(number))
         if info.digest != digest(window):
-            raise changed(f"rows {info.first} to {info.last - 1} are others", self.folder.part(number).name)
+            raise changed(f"some of the rows {info.first} to {info.last - 1} are others", self.folder.part(number).name)
 
     def _end(self, index: dict[str, Any]) -> None:
         self.folder.write_failures()

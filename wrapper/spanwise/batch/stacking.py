@@ -51,21 +51,21 @@ class Stacker:
     off: tuple[Float[Tensor, "1 hidden"], str] | None
     stacks: bool
 
-    def answers(self, questions: Sequence[Question], tick: Callable[[int], object]) -> list[Found]:
+    def answers(self, questions: Sequence[Question], tick: Callable[[Sequence[int]], object]) -> list[Found]:
         """Returns the answer to each question. To be called inside the model's session.
 
         The same questions in the same order are put together in the same way.
 
         Args:
             questions: Of one run.
-            tick: Called with the questions done since the last call.
+            tick: Called with the indices of the questions done since the last call.
         """
         found: dict[int, Found] = {}
         for units in self._stacks(questions):
             chosen = [i for unit in units for i in unit]
             answered = self._answer([[questions[i] for i in unit] for unit in units])
             found.update(zip(chosen, answered, strict=True))
-            tick(len(chosen))
+            tick(chosen)
         return [found[i] for i in range(len(questions))]
 
     def _stacks(self, questions: Sequence[Question]) -> list[list[list[int]]]:

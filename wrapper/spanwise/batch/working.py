@@ -59,7 +59,8 @@ class Worker:
         with self.asked.lm.session():
             rows = [(first + i, line, self._asked(first + i, line, failures)) for i, line in enumerate(lines)]
             asked = [(row, line, *found) for row, line, found in rows if found is not None]
-            answers = stacker(self.asked).answers([question for *_, question in asked], self.bar.update)
+            questions = [question for *_, question in asked]
+            answers = stacker(self.asked).answers(questions, lambda done: self._count([questions[i] for i in done]))
         written: list[dict[str, Any]] = []
         results = gaps = 0
         for (row, line, values, question), found in zip(asked, answers, strict=True):
@@ -85,13 +86,17 @@ class Worker:
             raise
         except AttributionError as error:
             self._failed(failures, row, line, error)
-            self.bar.update(1)
+            self.bar.update(1, 0)
             return None
         except Exception as error:
             error.add_note(f"while row {row} of the input ({line.place}) was read")
             raise
-        self.bar.read(len(question.encoding.prompt_ids) + len(question.encoding.target_ids))
         return values, question
+
+    def _count(self, done: Sequence[Question]) -> None:
+        encodings = [question.encoding for question in done]
+        tokens = sum(len(each.prompt_tokens) + len(each.target_tokens) for each in encodings)
+        self.bar.update(len(done), tokens)
 
     def _failed(self, failures: list[Failure], row: int, line: Line, error: AttributionError) -> None:
         self._errors.append(error)

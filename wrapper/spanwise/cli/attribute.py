@@ -27,7 +27,7 @@ from spanwise.cli.common import (
     source_of,
     text_of,
 )
-from spanwise.cli.loading import Load, loads_a_model
+from spanwise.cli.loading import Load, loads_a_model, model_of
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
@@ -118,7 +118,7 @@ def attribute(
     chat = messages_of(messages)
     wanted = text_of("target", target, target_file)
     with quiet(as_json):
-        lm = spanwise.load_model(**load)
+        lm = model_of(load, progress)
         result = spanwise.attribute(
             lm,
             text,

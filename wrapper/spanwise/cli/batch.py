@@ -1,6 +1,8 @@
 """`spanwise batch`."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +22,7 @@ from spanwise.cli.common import (
     quiet,
     source_of,
 )
-from spanwise.cli.loading import Load, loads_a_model
+from spanwise.cli.loading import Load, loads_a_model, model_of
 from spanwise.errors import OptionError, one_of
 from spanwise.methods import METHODS
 
@@ -90,10 +92,14 @@ def batch(
     progress: Annotated[bool | None, typer.Option(help="Show a progress bar; default: on a terminal.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Attribute many prompts: one row of INPUT each, with the columns prompt (or messages), target and span.
+    """Attribute many prompts: one row of the input each, with the columns prompt (or messages), target and span.
 
-    The same command goes on where a run was killed. A row that cannot be attributed is put into failures.parquet with
-    its reason, and the exit code is then 3. Exit code 2: the run was refused or stopped; the message says why.
+    The same command goes on where a run was killed or stopped by Ctrl-C. A row that cannot be attributed is put into
+    failures.parquet with its reason.
+
+    Exit codes: 0, every row has a result; 3, some rows are in failures.parquet (0 under a launcher of several
+    processes, which would take it for a crash); 2, the run was refused or stopped, and the message says why; 130,
+    Ctrl-C.
 
     Several processes share the rows: accelerate launch --num_processes 2 -m spanwise batch ...
 
@@ -113,8 +119,8 @@ def batch(
             load["device_map"] = own[0]
         elif own:
             load |= {"device_map": "auto", "max_memory": _all_of(own)}
-    with quiet(as_json):
-        lm = spanwise.load_model(**load)
+    with quiet(as_json), _stopped_by_ctrl_c(output, which.rank):
+        lm = model_of(load, progress if which.rank == 0 else False)
         pool = RayActors(load, _count_of(actors), options_of(actor_option or [])) if runner == "ray" else None
         run = spanwise.attribute_many(
             lm,
@@ -154,13 +160,32 @@ def batch(
         told = {"output": str(output), "results": len(run), "failures": [vars(each) for each in failures]}
         typer.echo(json.dumps(told, ensure_ascii=False))
     else:
-        typer.echo(f"wrote {output}: {len(run)} results in {len(run.infos)} parts, {len(failures)} failures")
+        counts = [f"{n} {what}{'s'[: n != 1]}" for n, what in ((len(run), "result"), (len(run.infos), "part"))]
+        typer.echo(f"wrote {output}: {' in '.join(counts)}, {len(failures)} failures")
         for each in failures[:3]:
             typer.echo(f"  row {each.row} ({each.place}): {each.reason[:200]}", err=True)
         if len(failures) > 3:
             typer.echo(f"  and {len(failures) - 3} more in {output / 'failures.parquet'}", err=True)
-    if failures:
+    if failures and which.count == 1:
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _stopped_by_ctrl_c(output: Path, rank: int) -> Iterator[None]:
+    """Says what is there when the user stops a run."""
+    import spanwise
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if rank == 0:
+            there = ""
+            if (output / "index.json").is_file():
+                run = spanwise.open_run(output)
+                done = sum(info.last - info.first for info in run.infos)
+                there = f": {done} of {run.row_count} rows are in {output}, and the same command goes on"
+            typer.echo(f"spanwise: stopped{there}.", err=True)
+        raise
 
 
 def _count_of(actors: str) -> int | tuple[int, int]:

@@ -26,7 +26,7 @@ from spanwise.cli.common import (
     text_of,
 )
 from spanwise.cli.compare import method_options
-from spanwise.cli.loading import Load, loads_a_model
+from spanwise.cli.loading import Load, loads_a_model, model_of
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
@@ -83,7 +83,6 @@ def checklist(
 
     Example: spanwise checklist --prompt "The keys to the old cabinet" --target " are new." --span are --output list.md
     """
-    import spanwise
     from spanwise.evaluation.checklist.checklist import DEFAULT_METHODS
     from spanwise.evaluation.checklist.checklist import checklist as run
     from spanwise.evaluation.checklist.result import check_path
@@ -96,7 +95,7 @@ def checklist(
     wanted = text_of("target", target, target_file)
     own = method_options(option or [])
     with quiet(as_json):
-        lm = spanwise.load_model(**load)
+        lm = model_of(load, progress)
         found = run(
             lm,
             text,

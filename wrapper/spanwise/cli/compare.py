@@ -27,7 +27,7 @@ from spanwise.cli.common import (
     source_of,
     text_of,
 )
-from spanwise.cli.loading import Load, loads_a_model
+from spanwise.cli.loading import Load, loads_a_model, model_of
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
@@ -88,7 +88,6 @@ def compare(
     Example: spanwise compare --prompt "The keys to the cabinet" --target " are new." --span are
     --method saliency --method feature_ablation --method attention_rollout
     """
-    import spanwise
     from spanwise.evaluation.comparison.compare import compare as compare_methods
     from spanwise.evaluation.comparison.methods import DEFAULT_METHODS
     from spanwise.views.figures import check_format
@@ -105,7 +104,7 @@ def compare(
     wanted = text_of("target", target, target_file)
     own = method_options(option or [])
     with quiet(as_json):
-        lm = spanwise.load_model(**load)
+        lm = model_of(load, progress)
         found = compare_methods(
             lm,
             text,

@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spanwise.cli.common import (
-    Debug,
-    Json,
-    Occurrence,
-    Prompt,
-    PromptFile,
-    Spans,
-    TargetFile,
-    number,
-    quiet,
-    text_of,
-)
-from spanwise.cli.loading import Load, loads_a_model
+from spanwise.cli.common import Debug, Json, Occurrence, Prompt, PromptFile, Spans, TargetFile, number, quiet, text_of
+from spanwise.cli.loading import Load, loads_a_model, model_of
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
@@ -83,7 +72,7 @@ def evaluate(
     saved = _saved(results, {"--prompt": prompt, "--prompt-file": prompt_file}, asked)
     text, wanted = text_of("prompt", prompt, prompt_file), text_of("target", target, target_file)
     with quiet(as_json):
-        lm = spanwise.load_model(**load)
+        lm = model_of(load, progress)
         if saved is None:
             saved = [
                 spanwise.attribute(

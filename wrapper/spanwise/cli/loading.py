@@ -2,14 +2,18 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from spanwise.cli.common import ComputeDtype, DeviceMap, DoubleQuant, Dtype, ModelName, Quantization
 from spanwise.errors import OptionError
+
+if TYPE_CHECKING:
+    from spanwise.model.language_model import LanguageModel
 
 Load: TypeAlias = dict[str, Any]
 """The arguments of `load_model`."""
@@ -62,6 +66,15 @@ def loads_a_model(command: Callable[..., None]) -> Callable[..., None]:
     with_load.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined] # what typer reads
     with_load.__annotations__ = {each.name: each.annotation for each in shown}
     return with_load
+
+
+def model_of(load: Load, progress: bool | None) -> "LanguageModel":
+    """Returns the model, after a line on the terminal: importing and loading take seconds to minutes."""
+    import spanwise
+
+    if progress or (progress is None and sys.stderr.isatty()):
+        typer.echo(f"loading {load['name_or_path']} ...", err=True)
+    return spanwise.load_model(**load)
 
 
 def memory_of(pairs: list[str] | None) -> dict[int | str, int | str] | None:

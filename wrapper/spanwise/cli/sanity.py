@@ -6,13 +6,8 @@ from typing import Annotated
 
 import typer
 
-from spanwise.cli.common import (
-    Debug,
-    Json,
-    number,
-    quiet,
-)
-from spanwise.cli.loading import Load, loads_a_model
+from spanwise.cli.common import Debug, Json, number, quiet
+from spanwise.cli.loading import Load, loads_a_model, model_of
 
 
 @loads_a_model
@@ -54,7 +49,7 @@ def sanity(
 
     loaded = spanwise.Attribution.load(result)
     with quiet(as_json):
-        lm = spanwise.load_model(**load)
+        lm = model_of(load, progress)
         found = checked(
             lm,
             loaded,
