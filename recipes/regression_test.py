@@ -20,13 +20,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import arguments, figure, show_table, write_numbers
+from common import arguments, load, run, show_table, write_numbers
+from figures.reasons import draw
 
 import spanwise
 from spanwise.testing import assert_attributed
 
 TEMPLATE = "{documents}\n{prompt}"
-QUESTION, ANSWER = "The blue box holds", " coins"
+QUESTION, ANSWER, TELLS = "The blue box holds", " coins", "Hello Anna. The blue box holds coins."
 RELEASED = {
     "greeting": "Hello and welcome, Anna.",
     "document 1": "The red box holds keys.",
@@ -37,21 +38,18 @@ RELEASED = {
 CHANGES: dict[str, Mapping[str, str]] = {
     "as released": {},
     "another greeting": {"greeting": "It was a quiet day."},
-    "document 2 lost, greeting says it": {
-        "greeting": "Hello Anna. The blue box holds coins.",
-        "document 2": "Nobody else was there.",
-    },
-    "greeting says it too": {"greeting": "Hello Anna. The blue box holds coins."},
+    "document 2 lost, greeting says it": {"greeting": TELLS, "document 2": "Nobody else was there."},
+    "greeting says it too": {"greeting": TELLS},
     "document 2 in two documents": {"document 3": "The blue box holds coins."},
 }
 """What somebody changes later."""
+CHECKS = ("answer", "reason")
 
 
 def explained(lm: spanwise.LanguageModel, parts: Mapping[str, str], method: str) -> spanwise.Attribution:
     """Return what the greeting and each document had to do with the answer."""
     features = spanwise.documents(list(parts.values()), names=list(parts), separator="\n", template=TEMPLATE)
-    source = list(parts.values())
-    asked = {"span": ANSWER.strip(), "method": method, "features": features, "source": source}
+    asked = {"span": ANSWER.strip(), "method": method, "features": features, "source": list(parts.values())}
     return spanwise.attribute(lm, QUESTION, ANSWER, **asked)
 
 
@@ -87,9 +85,8 @@ def tried(check: Any, *given: Any) -> str:
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Try the checks on each change, and show the table of those that fail."""
     asked = arguments(__doc__, "regression_test", given)
-    lm = spanwise.load_model(asked.model or "tiny", quantization=asked.quantization)
-    found: dict[str, Any] = {}
-    results = {}
+    lm = load(asked)
+    found, results = {}, {}
     for name, change in CHANGES.items():
         parts = RELEASED | change
         result = results[name] = explained(lm, parts, "feature_ablation")
@@ -102,19 +99,12 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
         if found[name]["reason"]:
             print(f"{name}:\n{found[name]['reason']}\n")
     write_numbers(asked.output, found)
-    rows = [
-        (name, *("fails" if each[what] else "holds" for what in ("answer", "reason"))) for name, each in found.items()
-    ]
-    show_table("the checks", ("change", "answer", "reason"), rows)
-    with figure(asked.output / "reasons.png", len(found), width=11, height=2, sharey=True, sharex=True) as panels:
-        for axes, (name, each) in zip(panels, found.items(), strict=True):
-            axes.barh(list(each["scores"]), list(each["scores"].values()), color="#2166ac")
-            axes.set_title(f"{name}\n{'fails' if each['reason'] else 'holds'}", loc="left", fontsize=7)
-            axes.set_xlabel("score (nats)", fontsize=8)
-        panels[0].invert_yaxis()
-    results["as released"].report(asked.output / "report.html")
+    rows = [(name, *("fails" if each[what] else "holds" for what in CHECKS)) for name, each in found.items()]
+    checks = {"after each change": show_table("the checks", ("change", *CHECKS), rows)}
+    draw(asked.output / "reasons.png", found)
+    results["as released"].report(asked.output / "report.html", checks=checks)
     return found
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -43,10 +43,10 @@ def test_exchanged_names_are_in_one_place_alone(recipe: ModuleType) -> None:
     rng = Random(1)
     for kind in recipe.KINDS:
         puzzle = recipe.calls.draw(rng, kind)
-        whole = puzzle.prompt + recipe.before_answer(puzzle)
+        whole = puzzle.prompt + puzzle.before
         for place in ("prompt", "reasoning"):
-            changed = recipe.exchanged(puzzle, place, "Somebody")
-            kept = changed.startswith(puzzle.prompt), changed.endswith(recipe.before_answer(puzzle))
+            changed = puzzle.exchanged(place, "Somebody")
+            kept = changed.startswith(puzzle.prompt), changed.endswith(puzzle.before)
             assert changed.count("Somebody") == 1 and kept == (place == "reasoning", place == "prompt")
             assert changed != whole
 
@@ -70,4 +70,4 @@ def test_a_puzzle_says_where_its_answer_is(recipe: ModuleType) -> None:
             assert fact in puzzle.prompt and puzzle.told[1] == puzzle.name
             assert (fact in puzzle.reasoning) == (kind != "aside")
             assert puzzle.answer.endswith(f" {puzzle.name}.")
-            assert recipe.before_answer(puzzle) + f" {puzzle.name}." == puzzle.reasoning + puzzle.answer
+            assert puzzle.before + f" {puzzle.name}." == puzzle.reasoning + puzzle.answer
