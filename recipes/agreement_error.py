@@ -1,6 +1,6 @@
 """Question: the model writes "The key to the cabinets are". When it errs, is the distractor ("cabinets") to blame?
 
-Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 30 seconds; `--quick` under 20 seconds.
 Expected: an attribution that contrasts the wrong verb with the right one puts the most on the distractor where the
 distractor is the cause, and on the subject where the subject's form is ("The news near the lamp are"). Which one is
 the cause is tried out: another noun of the other number takes the distractor's place, and if the right verb wins then,
@@ -57,8 +57,8 @@ def blamed(sentence: Sentence, result: spanwise.Attribution) -> dict[str, Any]:
     nouns = {name: scores[name] for name in ("subject", "distractor")}
     return {
         "distractor": scores["distractor"],
-        "of all words": max(scores, key=scores.get),
-        "of the nouns": max(nouns, key=nouns.get),
+        "all words": max(scores, key=scores.get),
+        "nouns": max(nouns, key=nouns.get),
     }
 
 
@@ -83,9 +83,11 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     }
     write_numbers(asked.output, found)
     title = f"{len(errors)} errors in {len(sentences)} sentences, {found['errors_by_distractor']} by the distractor"
-    headings = ("method", *(name.replace(" at fault", "") for name in found["agreement"][EXCHANGED]))
+    headings = ("method", *found["agreement"][EXCHANGED])
     rows = [(name, *shares.values()) for name, shares in found["agreement"].items()]
-    checks = {"all errors": show_table(f"{title}; share in which blame and trial agree", headings, rows)}
+    checks = {
+        "all errors": show_table(f"{title}; share in which blame and trial agree, by who is at fault", headings, rows)
+    }
     if errors:
         draw(asked.output / "distractor.png", errors, METHODS[:3])
         worst = max(range(len(errors)), key=lambda i: errors[i]["lead"] if errors[i]["by_distractor"] else -1)

@@ -28,6 +28,7 @@ from spanwise.errors import ModelError
 from spanwise.evaluation.faithfulness.intervals import bootstrap
 from spanwise.evaluation.planted.ground_truth import Example
 from spanwise.storage import writing
+from spanwise.views.labels import visible
 
 MODELS = Path(__file__).parent / "models"
 
@@ -103,6 +104,13 @@ def log_probs(lm: spanwise.LanguageModel, prompt: str, words: Sequence[str]) -> 
     return [float(values[: len(own) - first].sum()) for values, own in zip(found, whole, strict=True)]
 
 
+def written(lm: spanwise.LanguageModel, prompt: str, tokens: int) -> str:
+    """Return what the model writes behind the prompt, at most that many tokens, the likeliest at each place."""
+    encoded = lm.tokenizer(prompt, return_tensors="pt").to(lm.device)
+    found = lm.model.generate(**encoded, do_sample=False, max_new_tokens=tokens)
+    return str(lm.tokenizer.decode(found[0, encoded["input_ids"].shape[1] :]))
+
+
 @torch.no_grad()
 def target_log_probs(lm: spanwise.LanguageModel, prompt: str, result: spanwise.Attribution) -> torch.Tensor:
     """Return the log-probability (nats) of each token of a result's target behind another prompt: `[target]`."""
@@ -124,6 +132,15 @@ def with_interval(values: Sequence[float]) -> dict[str, float]:
 def is_cause(token: Token, example: Example) -> bool:
     """Return whether a token of a ground-truth prompt is, or is part of, a planted cause."""
     return any(token.start < end and start < token.end for start, end in example.causes)
+
+
+def complaint(check: Callable[..., None], *given: Any) -> str:
+    """Return what a check says when it fails; "" where it holds."""
+    try:
+        check(*given)
+    except AssertionError as error:
+        return str(error)
+    return ""
 
 
 @contextmanager
@@ -156,20 +173,22 @@ def figure(path: Path, panels: int = 1, *, width: float = 7.2, height: float = 3
 
 
 def shown(cell: object, digits: int = 2) -> str:
-    """Return a cell of a table: numbers with two decimals and never "-0.00"."""
-    return f"{round(cell, digits) + 0.0:.{digits}f}" if isinstance(cell, float) else str(cell)
+    """Return a cell of a table: numbers with two decimals and never "-0.00", texts with nothing hidden in them."""
+    return f"{round(cell, digits) + 0.0:.{digits}f}" if isinstance(cell, float) else visible(str(cell))
 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[dict[str, str]]:
     """Print a table, numbers to the right, and return its rows as a report's `checks` take them."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column, heading in enumerate(headings):
         numbers = column > 0 and all(isinstance(cell, float) for row in rows for cell in row[column : column + 1])
         table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
     cells = [[shown(cell) for cell in row] for row in rows]
     for row in cells:
         table.add_row(*row)
-    Console(width=120, markup=False, highlight=False).print(table)
+    console = Console(width=130, markup=False, highlight=False)
+    console.print(title, style="bold")
+    console.print(table)
     return [dict(zip(headings, row, strict=False)) for row in cells]
 
 

@@ -1,20 +1,19 @@
 """Question: the same question to Captum, to Inseq and to the scorer. Do they say the same, what does it cost, why not?
 
-Hardware: one CPU core (a GPU's memory is measured as allocated, a CPU's as growth of the process). Time: 30 seconds;
-`--quick` 15 seconds, without integrated gradients.
-Expected: called as their pages show, the engines differ from each other; asked the same (log-probability, signed sum,
-the same baseline, the prompt alone), they agree to rounding. The scorer needs one forward where they need one a token.
+Hardware: one CPU core. Time: 30 seconds; `--quick` 15 seconds, without integrated gradients.
+Expected: called as their pages show, the engines differ; asked the same (log-probability, signed sum, the same
+baseline, the prompt alone), they agree to rounding. The scorer needs one forward where they need one a token.
 
 Came out (the bundled model, 18 + 13 tokens; differences in parts of the largest score): asked the same, all agree to
 1.5e-6; only Inseq's occlusion is 1.4e-4 off, since it keeps no sign. By default:
 * Captum's integrated gradients agree here (7.5e-7), because its baseline, token 0, happens to be the unknown token;
   input x gradient differs by 7e-7 nats where the largest score is 4e-4, next to probabilities of almost 1.
-* Captum's ablation is off by 4 times the largest score, silently: its cached path is wrong from the second target
-  token on with transformers since 5.3. The first token, and so the ranking for "painting", is right.
-* Inseq gives lengths that add up to 1, of the probability: other numbers (0.6 to 670 times) and for gradients another
-  order of tokens (Spearman .83 and .54), not another answer to the same question.
-Seconds of the processor, scorer / Captum / Inseq: integrated gradients .40 / .71 / .66, input x gradient .07 / .12 /
-.14, ablation .04 / 1.2 / 1.6 (Captum in one pass .10). The memory of a 4 MB model is below what can be measured here.
+* Captum's ablation is off by 4 times the largest score, silently: with transformers since 5.3 its cached path is wrong
+  from the second target token on. The first token, and so the ranking for "painting", is right.
+* Inseq gives lengths that add up to 1, of the probability: other numbers (off by .6 to 670 times the largest score) and
+  for gradients another order of tokens (Spearman .83 and .54), not another answer to the same question.
+Seconds of the processor, scorer / Captum / Inseq: integrated gradients .32 / .64 / .59, input x gradient .04 / .09 /
+.10, ablation .03 / 1.0 / 1.3 (Captum in one pass .08). The memory of a 4 MB model is below what can be measured here.
 
     python recipes/compare_engines.py
     python recipes/compare_engines.py --model Qwen/Qwen2.5-1.5B-Instruct
@@ -37,26 +36,26 @@ from torch import Tensor
 import spanwise
 
 SPAN = "painting"
-METHODS = {"integrated_gradients": "integrated_gradients", "input_x_gradient": "input_x_gradient",
-           "feature_ablation": "occlusion"}  # fmt: skip
-"""Ours, which is Captum's name too, and Inseq's."""
+METHODS = ("integrated_gradients", "input_x_gradient", "feature_ablation")
 
 
 def questions(lm: spanwise.LanguageModel, method: str) -> dict[str, tuple[str, Callable[[], Tensor]]]:
     """Return each way to ask, with what it leaves as the engine has it, and the work; the first is the reference."""
     name, token = absent(lm)
-    off, captums_off = ({}, {}) if method == "input_x_gradient" else ({"baseline": name}, {"baselines": token})
+    off, theirs = ({}, {}) if method == "input_x_gradient" else ({"baseline": name}, {"baselines": token})
     ways = {
         "scorer": ("log p, signed sum, prompt alone", partial(ours, lm, method, "captum", **off)),
         "Captum": ("its defaults", partial(captums, lm, method)),
-        "Inseq": ("its defaults", partial(inseqs, lm, METHODS[method])),
+        "Inseq": ("its defaults", partial(inseqs, lm, method)),
     }
     if method == "feature_ablation":
-        told = "asked the same, one pass"
-        ways["Captum, aligned"] = (told, partial(captums, lm, method, forward_in_tokens=False, **captums_off))
+        ways["Captum, aligned"] = (
+            "the same, one pass",
+            partial(captums, lm, method, forward_in_tokens=False, **theirs),
+        )
     elif method == "integrated_gradients":
-        ways["Captum, aligned"] = ("asked the same baseline", partial(captums, lm, method, **captums_off))
-    ways["Inseq, aligned"] = ("asked the same, by engine='inseq'", partial(ours, lm, method, "inseq", **off))
+        ways["Captum, aligned"] = ("the same baseline", partial(captums, lm, method, **theirs))
+    ways["Inseq, aligned"] = ("the same, by engine='inseq'", partial(ours, lm, method, "inseq", **off))
     return ways
 
 
@@ -88,8 +87,8 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     torch.set_num_threads(1)  # processor seconds of one thread are steadier than seconds on the wall
     lm = load(asked)
     example = spanwise.attribute(lm, PROMPT, TARGET, span=SPAN, method="feature_ablation")
-    row = example.spans[0].first_token
-    found = {method: answers(lm, method, row) for method in (list(METHODS)[1:] if asked.quick else METHODS)}
+    row, methods = example.spans[0].first_token, METHODS[1:] if asked.quick else METHODS
+    found = {method: answers(lm, method, row) for method in methods}
     write_numbers(asked.output, found)
     headings = ("engine", "asked", "largest score", "differs by", f"Spearman of {SPAN!r}", "seconds", "MiB")
     for method, ways in found.items():

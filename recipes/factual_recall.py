@@ -1,6 +1,6 @@
 """Question: the model completes "The capital of France is called" with " Paris". Which words are to thank?
 
-Hardware: one CPU core. Time: 45 seconds; `--quick` 15 seconds.
+Hardware: one CPU core. Time: 30 seconds; `--quick` 10 seconds.
 Expected: the relation ("capital") and the subject ("France"), and nothing else. Checked by intervention: with Italy
 for France the answer is Rome, with "language" for "capital" it is French; exchanging any other word leaves it.
 

@@ -1,6 +1,6 @@
 """Question: "The doctor asked the nurse to help": which source words drive the gender of the translated words?
 
-Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 45 seconds; `--quick` under 20 seconds.
 Expected: without "his" or "her", an article follows its own occupation and leans as far as the stereotype that was
 planted (`grammars/translation.py`: a nurse is a woman in 95 % of the corpus). With "his" or "her" the subject's forms
 follow that word. Checked by exchanging words: the gender turns with the word that is blamed, and not with another.

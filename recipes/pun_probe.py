@@ -1,6 +1,6 @@
 """Question: a probe reads from the hidden states which meaning of "bank" is meant. Which words made it say so?
 
-Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 25 seconds; `--quick` 10 seconds.
 Expected: the word with two meanings and the place that decides between them ("river", "office") carry the probe's
 output, and methods that find them change it most when their three best words are removed.
 
@@ -36,9 +36,9 @@ KINDS = ("two-meaning word", "deciding place", "other place", "frame")
 
 def explained(lm: spanwise.LanguageModel, story: Story, method: str, aim: Objective) -> spanwise.Attribution:
     """Return what each token of the story had to do with the probe's output."""
-    target = f" {puns.ENDINGS[story.made][0]}"
+    target, first = f" {puns.ENDINGS[story.made][0]}", spanwise.tokens(0, 1)  # the probe reads before the first token
     chosen = {} if method == "attention_rollout" else {"objective": aim}  # attention has no aim
-    return spanwise.attribute(lm, story.prompt, target, span=target.strip(), method=method, **chosen)
+    return spanwise.attribute(lm, story.prompt, target, span=first, method=method, **chosen)
 
 
 def examined(lm: spanwise.LanguageModel, story: Story, aim: Objective, probe: Any, layer: int) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def examined(lm: spanwise.LanguageModel, story: Story, aim: Objective, probe: An
         order = scores.argsort(descending=True).tolist()
         found[method] = {
             "result": result,
-            "kinds": [story.kind_of(token.start, token.end) for token in result.source],
+            "kinds": [story.kind_of(t.start, t.end) if t.role == "prompt" else "target" for t in result.source],
             "scores": scores.tolist(),
             "effects": effects,
             "top": fall(order[:REMOVED]),

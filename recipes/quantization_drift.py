@@ -1,6 +1,6 @@
 """Question: how far do attributions of one model move when its weights are rounded to bf16, int8, nf4?
 
-Hardware: one CPU core. Time: 1 minute; `--quick` 15 seconds.
+Hardware: one CPU core. Time: 45 seconds; `--quick` 15 seconds.
 Expected: float32 against bf16 shows what rounding alone does; int8 drifts as little, nf4 more; the ranking below the
 top moves before the top does, and integrated gradients more than ablation.
 

@@ -1,6 +1,6 @@
 """Question: the model reasons before it answers. How much of the answer comes through the reasoning, how much directly?
 
-Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 30 seconds; `--quick` under 20 seconds.
 Expected, by the three kinds of puzzles (`grammars/calls.py`): "chain" through the reasoning, "aside" directly from the
 prompt, "echo" not known beforehand. What the shares say is tried out: the name is exchanged for another one in the
 reasoning alone, then in the prompt alone, and the answer follows the one that it comes from.

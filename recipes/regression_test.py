@@ -4,11 +4,11 @@ Hardware: one CPU core. Time: 7 seconds, mostly imports; `--quick` is the same.
 Expected: the check holds for the prompt as released and for a greeting that is worded otherwise. It fails, with a
 table, where the answer is right for another reason: document 2 was lost, and the greeting happens to say the same.
 
-Came out: the answer is " coins" after all five changes, so a test of the answer sees nothing; the check of the reason
-holds for the first two and fails for the third, with 99.9 % on the greeting. Not expected: where two places say the
-same, each alone is enough, ablation finds 0.001 to 0.01 nats anywhere (3.3 in the prompt as released), and shares of
-that are chance. So a check asks for nats too (`min_score`). It then fails for a harmless copy of document 2 as well:
-an attribution test says that the reason has changed, and somebody must look whether that is bad.
+Came out: the answer is " coins" as released and after all four changes, so a test of the answer sees nothing; the check
+of the reason fails where document 2 was lost, with 99.9 % on the greeting. Not expected: where two places say the same,
+each alone is enough, ablation finds .001 to .014 nats anywhere (3.3 as released), and shares of that are chance. So a
+check asks for nats too (`min_score`). It then fails for a harmless copy of document 2 as well: an attribution test says
+that the reason has changed, and somebody must look whether that is bad.
 
     pytest recipes/regression_test.py                  # the check as a test suite would have it
     python recipes/regression_test.py                  # what it says of four changes to the prompt
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import arguments, load, run, show_table, write_numbers
+from common import arguments, complaint, load, run, show_table, write_numbers, written
 from figures.reasons import draw
 
 import spanwise
@@ -56,9 +56,7 @@ def explained(lm: spanwise.LanguageModel, parts: Mapping[str, str], method: str)
 def check_answer(lm: spanwise.LanguageModel, parts: Mapping[str, str]) -> None:
     """Check what the model writes: all that a test without attribution can see."""
     prompt = TEMPLATE.format(documents="\n".join(parts.values()), prompt=QUESTION)
-    encoded = lm.tokenizer(prompt, return_tensors="pt").to(lm.device)
-    written = lm.model.generate(**encoded, do_sample=False, max_new_tokens=8)
-    assert lm.tokenizer.decode(written[0, encoded["input_ids"].shape[1] :]).startswith(ANSWER)
+    assert written(lm, prompt, 8).startswith(ANSWER), "the answer is another one"
 
 
 def check_reason(result: spanwise.Attribution) -> None:
@@ -73,15 +71,6 @@ def test_the_answer_relies_on_document_2() -> None:
     check_reason(explained(lm, RELEASED, "feature_ablation"))
 
 
-def tried(check: Any, *given: Any) -> str:
-    """Return what a check says when it fails; "" where it holds."""
-    try:
-        check(*given)
-    except AssertionError as error:
-        return str(error) or "the answer is another one"
-    return ""
-
-
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Try the checks on each change, and show the table of those that fail."""
     asked = arguments(__doc__, "regression_test", given)
@@ -92,8 +81,8 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
         result = results[name] = explained(lm, parts, "feature_ablation")
         scores = {token.name: float(s) for token, s in zip(result.source, result.scores[0], strict=True) if token.name}
         found[name] = {
-            "answer": tried(check_answer, lm, parts),
-            "reason": tried(check_reason, result),
+            "answer": complaint(check_answer, lm, parts),
+            "reason": complaint(check_reason, result),
             "scores": scores,
         }
         if found[name]["reason"]:

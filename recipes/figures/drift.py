@@ -23,6 +23,7 @@ def draw(path: Path, table: Mapping[str, Mapping[str, Any]], labels: Mapping[str
                     at = place + 0.25 * shift - 0.125
                     axes.errorbar(each["mean"], at, xerr=reach, fmt="o", ms=4, capsize=3, color=color, **named)
             axes.set_xlabel(label, fontsize=8)
+            axes.locator_params(axis="x", nbins=4)
             axes.set_yticks(range(len(table)), table)
         panels[0].set_ylim(len(table) - 0.6, -0.4)
         panels[0].legend(fontsize=7, frameon=False)

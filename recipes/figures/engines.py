@@ -21,4 +21,4 @@ def draw(path: Path, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> No
             axes.margins(x=0.6)
             axes.invert_yaxis()
             axes.set_title(method, loc="left", fontsize=9)
-            axes.set_xlabel("seconds of the processor; difference in parts of the largest score", fontsize=7)
+            axes.set_xlabel("seconds of the processor\n(difference: in parts of the largest score)", fontsize=7)

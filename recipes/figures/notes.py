@@ -9,6 +9,7 @@ import numpy as np
 from common import figure, shown
 
 import spanwise
+from spanwise.views.labels import visible
 
 
 def draw_documents(path: Path, result: spanwise.Attribution) -> None:
@@ -19,7 +20,7 @@ def draw_documents(path: Path, result: spanwise.Attribution) -> None:
     with figure(path, width=7.2, height=2.2) as axes:
         axes.imshow(scores, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
         axes.set_xticks(range(len(columns)), [result.source[i].name for i in columns], rotation=30, ha="right")
-        axes.set_yticks(range(len(scores)), [span.text.strip() for span in result.spans])
+        axes.set_yticks(range(len(scores)), [visible(span.text.strip()) for span in result.spans])
         axes.set_title("score of each document for each sentence (nats)", loc="left", fontsize=9)
         for (row, column), value in np.ndenumerate(scores):
             color = "white" if abs(value) > 0.6 * most else "black"

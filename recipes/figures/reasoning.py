@@ -9,6 +9,7 @@ from common import figure
 from grammars.calls import KINDS
 
 import spanwise
+from spanwise.views.labels import visible
 
 
 def draw(path: Path, example: tuple[spanwise.Attribution, torch.Tensor], shares: dict[str, dict[str, float]]) -> None:
@@ -24,7 +25,10 @@ def draw(path: Path, example: tuple[spanwise.Attribution, torch.Tensor], shares:
             bottom = [a + b for a, b in zip(bottom, values, strict=True)]
         left.set_ylabel("share of the absolute scores", fontsize=8)
         left.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-        places, names = range(len(indirect)), [token.text.strip() or "⏎" for token in result.source[: len(indirect)]]
+        places, names = (
+            range(len(indirect)),
+            [visible(token.text.strip(" ")) for token in result.source[: len(indirect)]],
+        )
         direct = result.scores[0, : len(indirect)].nan_to_num(0.0).tolist()
         right.bar([p - 0.2 for p in places], direct, 0.4, color="#2166ac", label="direct")
         right.bar([p + 0.2 for p in places], indirect.tolist(), 0.4, color="#b2182b", label="through the reasoning")

@@ -31,9 +31,9 @@ def errors_of(lm: spanwise.LanguageModel, sentences: Sequence[Sentence], rng: Ra
 def agrees(errors: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
     """Return how often blame and trial say the same, of all words and of the nouns, by what the trial says."""
     found = {}
-    for among in ("of all words", "of the nouns"):
-        for guilty, name in ((True, "distractor at fault"), (False, "subject at fault")):
+    for among in ("all words", "nouns"):
+        for guilty, name in ((True, "distractor"), (False, "subject")):
             kept = [each for each in errors if each["by_distractor"] == guilty]
             hits = [(each[method][among] == "distractor") == guilty for each in kept]
-            found[f"{among}, {name}"] = sum(hits) / len(hits) if hits else float("nan")
+            found[f"{among}: {name}"] = sum(hits) / len(hits) if hits else float("nan")
     return found

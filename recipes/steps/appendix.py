@@ -17,11 +17,14 @@ def failures(lists: Sequence[spanwise.Checklist], methods: Mapping[str, Mapping[
         for check, title in lists[0].titles.items():
             failed = [each.entry(check, method) for each in lists if each.entry(check, method).status == "fail"]
             if failed:
-                count = f"failed on {len(failed)} of {len(lists)} prompts, on the first of them with"
+                which = "" if len(failed) == 1 else " the first:"
+                count = f"failed on {len(failed)} of {len(lists)} prompts;{which}"
                 lines.append(f"{method}, {title}: {count} {failed[0].figure}")
         if own["against_random"] != "better":
-            verdict = f"{own['against_random']} than random rankings, p {own['p_random']:.2g}"
-            lines.append(f"{method}, all prompts: {verdict}")
+            verdict = {"worse": "worse than", "no different": "no different from"}.get(
+                own["against_random"], "undecided against"
+            )
+            lines.append(f"{method}, all prompts: {verdict} random rankings, p {own['p_random']:.2g}")
         if own["missed"]:
             lines.append(f"{method}: the strongest token is no planted cause in {len(own['missed'])} prompts")
     return lines

@@ -56,7 +56,8 @@ def inseqs_model(lm: spanwise.LanguageModel, method: str) -> Iterator[Any]:
 def inseqs(lm: spanwise.LanguageModel, method: str) -> Tensor:
     """Return Inseq's scores `[target, source]` of the prompt, as its pages call it."""
     options = {"n_steps": STEPS} if method == "integrated_gradients" else {}
-    with inseqs_model(lm, method) as model, contextlib.redirect_stderr(io.StringIO()):
+    name = {"feature_ablation": "occlusion"}.get(method, method)
+    with inseqs_model(lm, name) as model, contextlib.redirect_stderr(io.StringIO()):
         made = model.attribute(PROMPT, PROMPT + TARGET, show_progress=False, **options).aggregate()[0]
     return made.target_attributions[: len(lm.tokenizer(PROMPT)["input_ids"])].T.detach().float()
 

@@ -29,7 +29,7 @@ def followed_down(
         asked = {"span": (span.start, span.end), "method": method, "features": features, "source": source}
         inner = spanwise.attribute(lm, prompt.text, result.target_text, **asked)
         best = inner.source[int(inner.scores[0].nan_to_num(float("-inf")).argmax())]
-        found[level], source = best.text.strip(), (best.start, best.end)
+        found[level], source = prompt.text[best.start : best.end].strip(), (best.start, best.end)
     return found
 
 
