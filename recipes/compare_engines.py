@@ -31,7 +31,6 @@ from common import absent, arguments, load, run, show_table, write_numbers
 from figures.engines import draw
 from scipy import stats
 from steps.engines import PROMPT, TARGET, captums, inseqs, measured, ours
-from torch import Tensor
 
 import spanwise
 
@@ -39,22 +38,20 @@ SPAN = "painting"
 METHODS = ("integrated_gradients", "input_x_gradient", "feature_ablation")
 
 
-def questions(lm: spanwise.LanguageModel, method: str) -> dict[str, tuple[str, Callable[[], Tensor]]]:
+def questions(lm: spanwise.LanguageModel, method: str) -> dict[str, tuple[str, Callable[[], torch.Tensor]]]:
     """Return each way to ask, with what it leaves as the engine has it, and the work; the first is the reference."""
     name, token = absent(lm)
-    off, theirs = ({}, {}) if method == "input_x_gradient" else ({"baseline": name}, {"baselines": token})
+    off: dict[str, Any] = {} if method == "input_x_gradient" else {"baseline": name}
+    theirs: dict[str, Any] = {"baselines": token} if off else {}
     ways = {
         "scorer": ("log p, signed sum, prompt alone", partial(ours, lm, method, "captum", **off)),
         "Captum": ("its defaults", partial(captums, lm, method)),
         "Inseq": ("its defaults", partial(inseqs, lm, method)),
     }
     if method == "feature_ablation":
-        ways["Captum, aligned"] = (
-            "the same, one pass",
-            partial(captums, lm, method, forward_in_tokens=False, **theirs),
-        )
-    elif method == "integrated_gradients":
-        ways["Captum, aligned"] = ("the same baseline", partial(captums, lm, method, **theirs))
+        theirs["forward_in_tokens"] = False  # in one pass, not by its cached path
+    if theirs:
+        ways["Captum, aligned"] = ("the same", partial(captums, lm, method, **theirs))
     ways["Inseq, aligned"] = ("the same, by engine='inseq'", partial(ours, lm, method, "inseq", **off))
     return ways
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from common import figure, shown
@@ -17,10 +18,12 @@ def draw_documents(path: Path, result: spanwise.Attribution) -> None:
     columns = [i for i, token in enumerate(result.source) if token.name]
     scores = result.scores[:, columns].numpy()
     most = float(np.abs(scores).max())
-    with figure(path, width=7.2, height=2.2) as axes:
+    with figure(path, width=7.2, height=1.2 + 0.35 * len(scores)) as axes:
         axes.imshow(scores, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
         axes.set_xticks(range(len(columns)), [result.source[i].name for i in columns], rotation=30, ha="right")
-        axes.set_yticks(range(len(scores)), [visible(span.text.strip()) for span in result.spans])
+        axes.set_yticks(
+            range(len(scores)), [visible(shorten(span.text, 36, placeholder=" …")) for span in result.spans]
+        )
         axes.set_title("score of each document for each sentence (nats)", loc="left", fontsize=9)
         for (row, column), value in np.ndenumerate(scores):
             color = "white" if abs(value) > 0.6 * most else "black"

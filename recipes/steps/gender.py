@@ -73,7 +73,7 @@ def leaning(lm: spanwise.LanguageModel) -> Callable[[Any, Any], torch.Tensor]:
 def translated(lm: spanwise.LanguageModel, pair: Pair) -> str:
     """Return the model's own translation."""
     encoded = lm.tokenizer(pair.english, return_tensors="pt").to(lm.device)
-    options: dict[str, Any] = {"do_sample": False, "num_beams": 1}
+    options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": 64}
     if hasattr(lm.tokenizer, "tgt_lang"):  # a model of many languages, as NLLB's names them
         options["forced_bos_token_id"] = lm.tokenizer.convert_tokens_to_ids("ita_Latn")
     written = lm.model.generate(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"], **options)
