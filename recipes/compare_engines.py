@@ -12,8 +12,8 @@ Came out (the bundled model, 18 + 13 tokens; differences in parts of the largest
   from the second target token on. The first token, and so the ranking for "painting", is right.
 * Inseq gives lengths that add up to 1, of the probability: other numbers (off by .6 to 670 times the largest score) and
   for gradients another order of tokens (Spearman .83 and .54), not another answer to the same question.
-Seconds of the processor, scorer / Captum / Inseq: integrated gradients .32 / .64 / .59, input x gradient .04 / .09 /
-.10, ablation .03 / 1.0 / 1.3 (Captum in one pass .08). The memory of a 4 MB model is below what can be measured here.
+Seconds of the processor in three runs, scorer / Captum / Inseq: integrated gradients .3 to .4 / .6 to .8 / .6, ablation
+.03 / 1.0 / 1.3 (Captum in one pass .08). The memory of a 4 MB model is below what can be measured here.
 
     python recipes/compare_engines.py
     python recipes/compare_engines.py --model Qwen/Qwen2.5-1.5B-Instruct

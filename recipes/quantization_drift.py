@@ -42,7 +42,7 @@ FIGURES = {
     "spearman": "rank correlation",
     "top_3": "of 3 strongest shared",
     "same_top": "same strongest",
-    "change": "change of log p",
+    "change": "change of log p (nats)",
 }
 
 
