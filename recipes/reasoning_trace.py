@@ -10,7 +10,9 @@ Came out, 60 puzzles a kind, contrasted with another name: of the absolute score
 With another name in the reasoning, the answer follows it in 100 % of the chains, no aside and 72 % of the echoes;
 with another name in the prompt in no chain, 100 % of the asides and 38 % of the echoes. Among echoes, the larger the
 share of the reasoning, the larger its effect (rank correlation .66; .34 in chains). Not expected: a fifth of the
-scores in chains is on the prompt though no exchange there changes the answer: shares are not effects.
+scores in chains is on the prompt though no exchange there changes the answer: shares are not effects. And in the chain
+of the figure half of what comes through the reasoning begins in it: `</think>` is needed, but nothing in the prompt is
+needed for `</think>`.
 
     python recipes/reasoning_trace.py
     python recipes/reasoning_trace.py --model Qwen/Qwen3-1.7B --quantization nf4
@@ -85,8 +87,8 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     ]  # fmt: skip
     checks = {"exchanged names": show_table(title, headings, rows)}
     puzzle, result = puzzles["chain"][0], found["chain"][0]["result"]
-    indirect = through(lm, puzzle, result, METHOD)
-    draw(asked.output / "parts.png", (result, indirect), {kind: own["share"] for kind, own in kinds.items()})
+    way = through(lm, puzzle, result, METHOD)
+    draw(asked.output / "parts.png", (result, *way), {kind: own["share"] for kind, own in kinds.items()})
     result.plot(asked.output / "strip.png", kind="strip")
     result.report(asked.output / "report.html", checks=checks)
     return {"puzzles_a_kind": count, "kinds": kinds}

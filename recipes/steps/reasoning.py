@@ -15,19 +15,27 @@ PARTS = ("prompt", "reasoning", "answer")
 """That a share of the scores is on; the answer: its words before the name."""
 PLACES = ("reasoning", "prompt")
 """Where a name is exchanged."""
+LEAST = 0.1
+"""Nats by which the prompt must move a token of the reasoning to be held responsible for it."""
 
 
-def through(lm: spanwise.LanguageModel, puzzle: Puzzle, result: spanwise.Attribution, method: str) -> torch.Tensor:
-    """Return for each prompt token what reaches the answer by way of the reasoning: `[prompt token]`, in nats.
+def through(
+    lm: spanwise.LanguageModel, puzzle: Puzzle, result: spanwise.Attribution, method: str
+) -> tuple[torch.Tensor, float]:
+    """Return what reaches the answer from each prompt token by way of the reasoning, and what begins there, in nats.
 
     A reasoning token's score for the answer is handed on to the prompt in the proportions of that token's own scores.
+    Where these add up to less than `LEAST`, the prompt did not decide that token, and its score begins with it.
     """
     target, count = puzzle.reasoning + puzzle.answer, len(result.provenance.prompt_ids)
     own = spanwise.attribute(lm, puzzle.prompt, target, method=method, rows="token").scores[:, :count]
     weights = own.abs().nan_to_num(0.0)
-    proportions = weights / weights.sum(1, keepdim=True).clamp(min=1e-9)  # [target, prompt]
+    moved = weights.sum(1, keepdim=True)
+    proportions = torch.where(moved >= LEAST, weights / moved.clamp(min=1e-9), 0.0)  # [target, prompt]
     inside = [i for i, token in enumerate(result.target) if token.end <= len(puzzle.reasoning)]
-    return result.scores[0, [count + i for i in inside]].nan_to_num(0.0) @ proportions[inside]
+    scores = result.scores[0, [count + i for i in inside]].nan_to_num(0.0)
+    reached = scores @ proportions[inside]
+    return reached, float(scores.sum() - reached.sum())
 
 
 def parts(puzzle: Puzzle, result: spanwise.Attribution) -> dict[str, float]:

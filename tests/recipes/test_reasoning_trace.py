@@ -71,3 +71,18 @@ def test_a_puzzle_says_where_its_answer_is(recipe: ModuleType) -> None:
             assert (fact in puzzle.reasoning) == (kind != "aside")
             assert puzzle.answer.endswith(f" {puzzle.name}.")
             assert puzzle.before + f" {puzzle.name}." == puzzle.reasoning + puzzle.answer
+
+
+def test_what_the_prompt_does_not_decide_begins_in_the_reasoning(recipe: ModuleType, tmp_path: Path) -> None:
+    lm = recipe.load(recipe.arguments("", "reasoning_trace", ["--output", str(tmp_path)]), "decoder")
+    puzzle = recipe.calls.draw(Random(0), "chain")
+    result = recipe.explained(lm, puzzle, puzzle.another(Random(0)))
+    reached, begins = recipe.through(lm, puzzle, result, "feature_ablation")
+    count = len(reached)
+    scores = {token.text: float(s) for token, s in zip(result.source[count:], result.scores[0, count:], strict=True)}
+    inside = [float(s) for t, s in zip(result.source[count:], result.scores[0, count:], strict=True)
+              if t.end <= len(puzzle.reasoning)]  # fmt: skip
+    assert float(reached.sum()) + begins == pytest.approx(sum(inside), abs=1e-3)
+    assert begins > 0.5 * scores["</think>"] > 1  # which follows whatever the prompt says
+    names = {name for call in puzzle.calls for name in call}
+    assert result.source[int(reached.argmax())].text.strip() in names
