@@ -1,6 +1,6 @@
 """Question: the model writes "The key to the cabinets are". When it errs, is the distractor ("cabinets") to blame?
 
-Hardware: one CPU core. Time: 1 minute; `--quick` under 20 seconds.
+Hardware: one CPU core. Time: 30 seconds; `--quick` under 20 seconds.
 Expected: an attribution that contrasts the wrong verb with the right one puts the most on the distractor where the
 distractor is the cause, and on the subject where the subject's form is ("The news near the lamp are"). Which one is
 the cause is tried out: another noun of the other number takes the distractor's place, and if the right verb wins then,
@@ -23,45 +23,28 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from common import arguments, gaps_expected, load, log_probs, show_table, write_numbers
+from common import arguments, gaps_expected, load, run, show_table, write_numbers
 from figures.agreement import draw
 from grammars import agreement
 from grammars.agreement import OTHER, VERBS, Sentence
+from steps.agreement import agrees, errors_of
 
 import spanwise
-from spanwise.text.prompts import Template
 
-EXCHANGED = "shapley_values, words exchanged"
+EXCHANGED = "shapley_values, exchanged"
 METHODS = (EXCHANGED, "feature_ablation", "integrated_gradients", "input_x_gradient", "attention_rollout")
 WORDS = ("The", "subject", "preposition", "the", "distractor")
-
-
-def preference(lm: spanwise.LanguageModel, sentence: Sentence) -> float:
-    """Return by how much (nats) the wrong verb is preferred to the right one; above 0, the model errs."""
-    wrong, right = log_probs(lm, sentence.prompt, [f" {VERBS[OTHER[sentence.number]]}", f" {VERBS[sentence.number]}"])
-    return wrong - right
-
-
-def exchangeable(sentence: Sentence) -> Template:
-    """Return the sentence as a template: without it, each word is the one that would not mislead.
-
-    The subject: one whose form shows its number; the preposition: "near"; the distractor: the same in the other number.
-    """
-    plain = "key" if sentence.number == "singular" else "keys"
-    misleads = {"preposition": "near", "subject": plain, "distractor": sentence.swapped().distractor}
-    words = {name: getattr(sentence, name) for name in misleads}
-    return spanwise.template("The {subject} {preposition} the {distractor}", baselines=misleads, **words)
 
 
 def explained(lm: spanwise.LanguageModel, sentence: Sentence, method: str) -> spanwise.Attribution:
     """Return what each word had to do with the wrong verb instead of the right one."""
     wrong, right = (f" {VERBS[number]}" for number in (OTHER[sentence.number], sentence.number))
-    aim = {} if method == "attention_rollout" else {"objective": spanwise.contrast(right)}  # attention has no aim
-    prompt: str | None = sentence.prompt
+    asked: dict[str, Any] = {"span": wrong.strip(), "method": method.partition(",")[0]}
+    if method != "attention_rollout":  # attention has no aim
+        asked["objective"] = spanwise.contrast(right)
     if method == EXCHANGED:
-        prompt, aim = None, aim | {"features": exchangeable(sentence)}
-    name = method.partition(",")[0]
-    return spanwise.attribute(lm, prompt, wrong, span=wrong.strip(), method=name, **aim)
+        return spanwise.attribute(lm, None, wrong, features=sentence.exchangeable(), **asked)
+    return spanwise.attribute(lm, sentence.prompt, wrong, **asked)
 
 
 def blamed(sentence: Sentence, result: spanwise.Attribution) -> dict[str, Any]:
@@ -74,30 +57,9 @@ def blamed(sentence: Sentence, result: spanwise.Attribution) -> dict[str, Any]:
     nouns = {name: scores[name] for name in ("subject", "distractor")}
     return {
         "distractor": scores["distractor"],
-        "of all words": max(scores, key=scores.get),
-        "of the nouns": max(nouns, key=nouns.get),
+        "all words": max(scores, key=scores.get),
+        "nouns": max(nouns, key=nouns.get),
     }
-
-
-def agrees(errors: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
-    """Return how often blame and trial say the same, of all words and of the nouns, by what the trial says."""
-    found = {}
-    for among in ("of all words", "of the nouns"):
-        for guilty, name in ((True, "distractor at fault"), (False, "subject at fault")):
-            kept = [each for each in errors if each["by_distractor"] == guilty]
-            hits = [(each[method][among] == "distractor") == guilty for each in kept]
-            found[f"{among}, {name}"] = sum(hits) / len(hits) if hits else float("nan")
-    return found
-
-
-def errors_of(lm: spanwise.LanguageModel, sentences: Sequence[Sentence], rng: Random) -> list[dict[str, Any]]:
-    """Return the sentences whose wrong verb is preferred, and how far it falls with another noun as distractor."""
-    errors = []
-    for sentence in sentences:
-        if (lead := preference(lm, sentence)) > 0:
-            after = preference(lm, sentence.swapped(rng))
-            errors.append({"sentence": sentence, "by_distractor": after <= 0, "lead": lead, "fall": lead - after})
-    return errors
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
@@ -123,14 +85,15 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     title = f"{len(errors)} errors in {len(sentences)} sentences, {found['errors_by_distractor']} by the distractor"
     headings = ("method", *found["agreement"][EXCHANGED])
     rows = [(name, *shares.values()) for name, shares in found["agreement"].items()]
-    show_table(f"{title}; share in which blame and trial agree", headings, rows)
+    checks = {
+        "all errors": show_table(f"{title}; share in which blame and trial agree, by who is at fault", headings, rows)
+    }
     if errors:
         draw(asked.output / "distractor.png", errors, METHODS[:3])
         worst = max(range(len(errors)), key=lambda i: errors[i]["lead"] if errors[i]["by_distractor"] else -1)
-        checks = {"all errors": found["agreement"]}
         results[EXCHANGED][worst].report(asked.output / "report.html", checks=checks)
     return found
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

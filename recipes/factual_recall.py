@@ -1,6 +1,6 @@
 """Question: the model completes "The capital of France is called" with " Paris". Which words are to thank?
 
-Hardware: one CPU core. Time: 45 seconds; `--quick` 15 seconds.
+Hardware: one CPU core. Time: 30 seconds; `--quick` 10 seconds.
 Expected: the relation ("capital") and the subject ("France"), and nothing else. Checked by intervention: with Italy
 for France the answer is Rome, with "language" for "capital" it is French; exchanging any other word leaves it.
 
@@ -21,147 +21,75 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-import torch
-from common import arguments, figure, gaps_expected, show_table, write_numbers
-from torch.nn.utils.rnn import pad_sequence
+from common import arguments, gaps_expected, load, run, show_table, write_numbers
+from figures.facts import draw
+from grammars.facts import WORDS, Fact, questions
+from steps.facts import answer, intervened
 
 import spanwise
-from spanwise.evaluation.planted.vocabulary import COUNTRIES, NAMES
+from spanwise.errors import ModelError
 
 METHODS = ("feature_ablation", "shapley_value_sampling", "integrated_gradients", "input_x_gradient")
-TEMPLATES = ("The {relation} of {subject} is called", "{name} wrote down the {relation} of {subject}:")
-RELATIONS = ("capital", "language")
-WORDS = ("subject", "relation", "another word")
 
 
-def prompt_of(slots: dict[str, str]) -> str:
-    """Return the prompt with its slots filled."""
-    return slots["template"].format(**slots)
-
-
-def truth(slots: dict[str, str]) -> str:
-    """Return the right answer."""
-    return COUNTRIES[slots["subject"]][RELATIONS.index(slots["relation"])]
-
-
-@torch.no_grad()
-def answer(lm: spanwise.LanguageModel, prompt: str, choices: Sequence[str]) -> str:
-    """Return which of the choices the model likes best behind the prompt, by the log-probability of all its tokens."""
-    first = len(lm.tokenizer(prompt)["input_ids"])
-    whole = [torch.tensor(lm.tokenizer(f"{prompt} {choice}")["input_ids"]) for choice in choices]
-    ids = pad_sequence(whole, batch_first=True)  # behind the text, where a causal model does not look
-    logits = lm.model(input_ids=ids.to(lm.device)).logits[:, first - 1 : -1].float().log_softmax(-1).cpu()
-    found = logits.gather(-1, ids[:, first:, None])[..., 0]  # [choice, position]
-    scores = [float(values[: len(own) - first].sum()) for values, own in zip(found, whole, strict=True)]
-    return choices[scores.index(max(scores))]
-
-
-def kind_of(word: str, slots: dict[str, str]) -> str:
-    """Return what a word of the prompt is."""
-    named = {slots["subject"]: "subject", slots["relation"]: "relation"}
-    return named.get(word.strip(" .,:?"), "another word")
-
-
-def explained(lm: spanwise.LanguageModel, slots: dict[str, str], method: str, seed: int) -> spanwise.Attribution:
+def explained(lm: spanwise.LanguageModel, fact: Fact, method: str, seed: int) -> spanwise.Attribution:
     """Return what each word had to do with the right answer."""
-    asked: dict[str, Any] = {"span": truth(slots), "method": method, "seed": seed}
-    perturbs = method in METHODS[:2]
-    result = spanwise.attribute(
-        lm, prompt_of(slots), f" {truth(slots)}", features="word" if perturbs else "token", **asked
-    )
-    return result if perturbs else result.by("word")
+    asked: dict[str, Any] = {"span": fact.truth, "method": method, "seed": seed}
+    if method in METHODS[:2]:  # what is switched off is a word; gradients of its tokens are added up
+        return spanwise.attribute(lm, fact.prompt, f" {fact.truth}", features="word", **asked)
+    return spanwise.attribute(lm, fact.prompt, f" {fact.truth}", **asked).by("word")
 
 
-def interventions(slots: dict[str, str], rng: Random) -> dict[str, dict[str, str]]:
-    """Return the prompt's slots with the subject, the relation, and a word that should not matter exchanged."""
-    others = [country for country in COUNTRIES if country != slots["subject"]]
-    changed = {
-        "subject": slots | {"subject": rng.choice(others)},
-        "relation": slots | {"relation": RELATIONS[1 - RELATIONS.index(slots["relation"])]},
-    }
-    if "{name}" in slots["template"]:
-        changed["another word"] = slots | {"name": rng.choice([name for name in NAMES if name != slots["name"]])}
-    return changed
-
-
-def one_fact(lm: spanwise.LanguageModel, slots: dict[str, str], rng: Random, seed: int) -> dict[str, Any] | None:
-    """Return what each method blames and what each intervention does; None where the model does not know the fact."""
-    choices = sorted({fact for row in COUNTRIES.values() for fact in row[: len(RELATIONS)]})
-    if answer(lm, prompt_of(slots), choices) != truth(slots):
-        return None
-    found: dict[str, Any] = {"prompt": prompt_of(slots), "answer": truth(slots), "after": {}, "methods": {}}
-    for word, changed in interventions(slots, rng).items():
-        given = answer(lm, prompt_of(changed), choices)
-        found["after"][word] = {"prompt": prompt_of(changed), "answer": given, "expected": truth(changed)}
-    for method in METHODS:
-        result = explained(lm, slots, method, seed)
-        shares = dict.fromkeys(WORDS, 0.0)
-        above = result.scores[0].nan_to_num(0.0).clamp(min=0)
-        for token, score in zip(result.source, above.tolist(), strict=True):
-            shares[kind_of(token.text, slots)] += score
-        total = sum(shares.values()) or 1.0
-        strongest = [kind_of(result.source[int(i)].text, slots) for i in above.topk(2).indices]
-        found["methods"][method] = {
-            "shares": {word: share / total for word, share in shares.items()},
-            "both_on_top": set(strongest) == {"subject", "relation"},
-        }
-    return found
+def blamed(fact: Fact, result: spanwise.Attribution) -> dict[str, Any]:
+    """Return the share of the scores above 0 of each kind of word, and whether subject and relation are on top."""
+    above = result.scores[0].nan_to_num(0.0).clamp(min=0)
+    shares = dict.fromkeys(WORDS, 0.0)
+    for token, score in zip(result.source, above.tolist(), strict=True):
+        shares[fact.kind_of(token.text)] += score / (float(above.sum()) or 1.0)
+    strongest = {fact.kind_of(result.source[int(i)].text) for i in above.topk(2).indices}
+    return {"shares": shares, "both_on_top": strongest == {"subject", "relation"}}
 
 
 def summary(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return means over facts: shares a method, and how often an intervention does what it should."""
-    followed = {
-        word: [case["answer"] == case["expected"] for fact in facts if (case := fact["after"].get(word))]
-        for word in WORDS
-    }
-    methods = {}
+    found: dict[str, Any] = {"methods": {}, "followed": {}}
     for method in METHODS:
         own = [fact["methods"][method] for fact in facts]
-        methods[method] = {word: sum(each["shares"][word] for each in own) / len(own) for word in WORDS}
-        methods[method]["both on top"] = sum(each["both_on_top"] for each in own) / len(own)
-    return {"methods": methods, "followed": {word: sum(each) / len(each) for word, each in followed.items() if each}}
+        found["methods"][method] = {word: sum(each["shares"][word] for each in own) / len(own) for word in WORDS}
+        found["methods"][method]["both on top"] = sum(each["both_on_top"] for each in own) / len(own)
+    for word in WORDS:
+        if cases := [fact["after"][word] for fact in facts if word in fact["after"]]:
+            found["followed"][word] = sum(case["answer"] == case["expected"] for case in cases) / len(cases)
+    return found
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Explain facts that the model knows, exchange each word, and see whether the answer follows."""
     asked = arguments(__doc__, "factual_recall", given)
-    lm, rng = spanwise.load_model(asked.model or "tiny", quantization=asked.quantization), Random(asked.seed)
-    questions = [
-        {"template": template, "relation": relation, "subject": subject, "name": rng.choice(NAMES)}
-        for subject in COUNTRIES
-        for relation in RELATIONS
-        for template in TEMPLATES
-    ]
-    rng.shuffle(questions)
-    first = {"template": TEMPLATES[0], "relation": "capital", "subject": "France", "name": ""}
-    questions = [first, *[slots for slots in questions if prompt_of(slots) != prompt_of(first)]]
-    questions = questions[: 12 if asked.quick else None]
+    lm, rng = load(asked), Random(asked.seed)
+    every = questions(rng)[: 12 if asked.quick else None]
+    facts = []
     with gaps_expected():
-        facts = [fact for slots in questions if (fact := one_fact(lm, slots, rng, asked.seed))]
-        examples = [explained(lm, first, method, asked.seed) for method in METHODS]
-    found = {"asked": len(questions), "known": len(facts), **summary(facts), "facts": facts}
+        examples = [explained(lm, every[0], method, asked.seed) for method in METHODS]
+        for fact in every:
+            if answer(lm, fact.prompt) == fact.truth:
+                after = intervened(lm, fact, rng)
+                methods = {method: blamed(fact, explained(lm, fact, method, asked.seed)) for method in METHODS}
+                facts.append({"prompt": fact.prompt, "answer": fact.truth, "after": after, "methods": methods})
+    if not facts:
+        raise ModelError(f"{lm.name} knows none of {len(every)} facts, so there is nothing to explain.")
+    found = {"asked": len(every), "known": len(facts), **summary(facts), "facts": facts}
     write_numbers(asked.output, found)
+    title = f"{len(facts)} of {len(every)} facts are known; shares of the scores above 0"
     rows = [(method, *values.values()) for method, values in found["methods"].items()]
-    title = f"{len(facts)} of {len(questions)} facts are known; shares of the scores above 0"
-    show_table(title, ("method", *WORDS, "both on top"), rows)
-    show_table(
-        "the answer follows when this is exchanged", tuple(found["followed"]), [tuple(found["followed"].values())]
-    )
-    with figure(asked.output / "shares.png", width=6.5, height=2.4) as axes:
-        left = torch.zeros(len(METHODS))
-        for word, color in zip(WORDS, ("#b2182b", "#ef8a62", "#bdbdbd"), strict=True):
-            values = torch.tensor([found["methods"][method][word] for method in METHODS])
-            axes.barh(METHODS, values, left=left, color=color, label=word)
-            left += values
-        axes.invert_yaxis()
-        axes.set_xlabel(f"share of the scores above 0, mean over {len(facts)} facts", fontsize=8)
-        axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    checks = {title: show_table(title, ("method", *WORDS, "both on top"), rows)}
+    title = "the answer is the right one afterwards"
+    checks[title] = show_table(title, ("exchanged", "share"), list(found["followed"].items()))
+    draw(asked.output / "shares.png", found["methods"], len(facts))
     examples[0].plot(asked.output / "paris.png", kind="strip")
-    examples[0].report(
-        asked.output / "report.html", others=examples[1:2], checks={"answers that follow": found["followed"]}
-    )
+    examples[0].report(asked.output / "report.html", others=examples[1:], checks=checks)
     return found
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,6 +1,6 @@
 """Question: how far do attributions of one model move when its weights are rounded to bf16, int8, nf4?
 
-Hardware: one CPU core. Time: 1 minute; `--quick` 15 seconds.
+Hardware: one CPU core. Time: 45 seconds; `--quick` 15 seconds.
 Expected: float32 against bf16 shows what rounding alone does; int8 drifts as little, nf4 more; the ranking below the
 top moves before the top does, and integrated gradients more than ablation.
 
@@ -21,12 +21,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from common import arguments, figure, gaps_expected, show_table, write_numbers
+from common import arguments, gaps_expected, is_cause, run, show_table, shown, with_interval, write_numbers
+from figures.drift import draw
+from steps.drift import drift, top
 
 import spanwise
-from spanwise.evaluation.agreement import rank_correlation, top_k_overlap
-from spanwise.evaluation.faithfulness.intervals import bootstrap
 from spanwise.evaluation.planted.ground_truth import Example
 
 REFERENCE = "bf16"
@@ -35,119 +34,60 @@ PRECISIONS: dict[str, dict[str, str]] = {
     "float32": {"dtype": "float32"},
     "int8": {"quantization": "int8"},
     "nf4": {"quantization": "nf4"},
+    "fp4": {"quantization": "fp4"},
 }
 METHODS = ("feature_ablation", "integrated_gradients")
 FAMILIES = ("facts", "profile", "retrieval")
 FIGURES = {
-    "spearman": "rank correlation with bf16",
-    "top_3": "shared among the 3 strongest",
-    "same_top": "the same strongest token",
+    "spearman": "rank correlation",
+    "top_3": "of 3 strongest shared",
+    "same_top": "same strongest",
     "change": "change of log p (nats)",
 }
 
 
-def explained(name: str, precision: str, examples: Sequence[Example]) -> list[dict[str, spanwise.Attribution]]:
-    """Return each method's result for each prompt at one precision; the model is loaded once and let go."""
+def explained(name: str, precision: str, examples: Sequence[Example]) -> dict[str, list[spanwise.Attribution]]:
+    """Return each method's results, a prompt each, at one precision; the model is loaded once and let go."""
     lm = spanwise.load_model(name, **PRECISIONS[precision])
-    return [
-        {
-            method: spanwise.attribute(lm, each.prompt, each.target, span=each.span_range, method=method)
-            for method in METHODS
-        }
-        for each in examples
-    ]
-
-
-def top(result: spanwise.Attribution) -> int:
-    """Return the column with the largest score."""
-    return int(result.scores[0].nan_to_num(float("-inf")).argmax())
-
-
-def on_cause(result: spanwise.Attribution, example: Example) -> bool:
-    """Return whether the strongest token is a planted cause."""
-    token = result.source[top(result)]
-    return any(token.start < end and start < token.end for start, end in example.causes)
-
-
-def drift(result: spanwise.Attribution, reference: spanwise.Attribution) -> dict[str, float]:
-    """Return how far one result is from the reference."""
-    span = result.spans[0]
-    changes = (result.target_scores - reference.target_scores)[span.first_token : span.last_token]
     return {
-        "spearman": float(rank_correlation(result.scores, reference.scores, "spearman")[0]),
-        "top_3": float(top_k_overlap(result.scores, reference.scores, 3)[0]),
-        "same_top": float(top(result) == top(reference)),
-        "change": float(changes.sum()),
+        method: [spanwise.attribute(lm, e.prompt, e.target, span=e.span_range, method=method) for e in examples]
+        for method in METHODS
     }
-
-
-def with_interval(values: Sequence[float]) -> dict[str, float]:
-    """Return mean and 95 % bootstrap interval over prompts."""
-    kept = np.asarray([value for value in values if value == value], dtype=float)
-    low, high = bootstrap(kept)
-    return {"mean": float(kept.mean()), "low": low, "high": high}
-
-
-def draw(path: Any, table: dict[str, Any]) -> None:
-    """Write the figure: means and intervals, a panel a figure, a color a method."""
-    with figure(path, len(FIGURES), width=11, height=2.2, sharey=True) as panels:
-        for axes, (key, label) in zip(panels, FIGURES.items(), strict=True):
-            for shift, (method, color) in enumerate(zip(METHODS, ("#b2182b", "#2166ac"), strict=True)):
-                for place, precisions in enumerate(table.values()):
-                    each = precisions[method][key]
-                    reach = [[each["mean"] - each["low"]], [each["high"] - each["mean"]]]
-                    named = {"label": method} if not place else {}
-                    at = place + 0.25 * shift - 0.125
-                    axes.errorbar(each["mean"], at, xerr=reach, fmt="o", ms=4, capsize=3, color=color, **named)
-            axes.set_xlabel(label, fontsize=8)
-            axes.set_yticks(range(len(table)), table)
-        panels[0].invert_yaxis()
-        panels[0].legend(fontsize=7, frameon=False)
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Explain the prompts at each precision, and say how far the results are from those at bf16."""
     asked = arguments(__doc__, "quantization_drift", given)
     examples = spanwise.ground_truth(FAMILIES, per_family=3 if asked.quick else 20, seed=asked.seed)
-    precisions = [*list(PRECISIONS)[:2], asked.quantization] if asked.quantization else list(PRECISIONS)
+    precisions = ["bf16", "float32", asked.quantization] if asked.quantization else list(PRECISIONS)[:4]
     with gaps_expected():
         results = {name: explained(asked.model or "tiny", name, examples) for name in precisions}
-    table: dict[str, Any] = {}
-    for name in (name for name in precisions if name != REFERENCE):
-        table[name] = {}
-        for method in METHODS:
-            found = [drift(a[method], b[method]) for a, b in zip(results[name], results[REFERENCE], strict=True)]
-            table[name][method] = {key: with_interval([each[key] for each in found]) for key in FIGURES}
-    hits = {
-        name: {
-            method: with_interval([on_cause(r[method], e) for r, e in zip(own, examples, strict=True)])
-            for method in METHODS
-        }
-        for name, own in results.items()
-    }
+    table: dict[str, Any] = {name: {} for name in precisions if name != REFERENCE}
+    hits: dict[str, Any] = {name: {} for name in precisions}
+    for name, own in results.items():
+        for method, found in own.items():
+            on_cause = [is_cause(r.source[top(r)], e) for r, e in zip(found, examples, strict=True)]
+            hits[name][method] = with_interval(on_cause)
+            moved = [drift(r, before) for r, before in zip(found, results[REFERENCE][method], strict=True)]
+            if name != REFERENCE:
+                table[name][method] = {key: with_interval([each[key] for each in moved]) for key in FIGURES}
     numbers = {"prompts": len(examples), "drift": table, "strongest_is_a_planted_cause": hits}
     write_numbers(asked.output, numbers)
     rows = [
-        (
-            name,
-            method,
-            *(
-                "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**each).replace("-0.000", "0.000")
-                for each in figures.values()
-            ),
-        )
+        (name, method, *(f"{shown(e['mean'], 3)} [{shown(e['low'], 3)}, {shown(e['high'], 3)}]" for e in own.values()))
         for name, methods in table.items()
-        for method, figures in methods.items()
+        for method, own in methods.items()
     ]
     title = f"against {REFERENCE}, means over {len(examples)} prompts with 95 % bootstrap intervals"
-    show_table(title, ("precision", "method", *FIGURES.values()), rows)
+    checks = {title: show_table(title, ("precision", "method", *FIGURES.values()), rows)}
     rows = [(name, *(each["mean"] for each in own.values())) for name, own in hits.items()]
-    show_table("the strongest token is a planted cause", ("precision", *METHODS), rows)
-    draw(asked.output / "drift.png", table)
-    firsts = [results[name][0]["integrated_gradients"] for name in precisions]
-    firsts[0].report(asked.output / "report.html", others=firsts[1:], checks={"drift": table, "planted causes": hits})
+    title = "the strongest token is a planted cause"
+    checks[title] = show_table(title, ("precision", *METHODS), rows)
+    draw(asked.output / "drift.png", table, FIGURES)
+    first, *others = (results[name]["integrated_gradients"][0] for name in precisions)
+    first.report(asked.output / "report.html", others=others, checks=checks)
     return numbers
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

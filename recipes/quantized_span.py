@@ -20,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from common import arguments, figure, gaps_expected, show_table, target_log_probs, write_numbers
+from common import arguments, gaps_expected, load, run, show_table, write_numbers
+from figures.span import draw
+from steps.span import added, exchanged
 
 import spanwise
 
@@ -53,79 +54,44 @@ def table(result: spanwise.Attribution) -> torch.Tensor:
     return result.scores[:, [result.source_tokens.index(part) for part in PARTS]]
 
 
-def added(result: spanwise.Attribution, by_token: spanwise.Attribution) -> torch.Tensor:
-    """Return the scores of a part's single tokens for a phrase's tokens, added up: `[phrase, part]`."""
-    scores, starts = by_token.scores.nan_to_num(0.0), [PROMPT.index(part) for part in PARTS]
-    rows = torch.stack([scores[span.first_token : span.last_token].sum(0) for span in result.spans])
-    inside = [
-        [start < token.end and token.start < start + len(part) for token in by_token.source]
-        for part, start in zip(PARTS, starts, strict=True)
-    ]
-    return rows @ torch.tensor(inside, dtype=torch.float32).T
-
-
-def exchanged(lm: spanwise.LanguageModel, result: spanwise.Attribution, count: int) -> torch.Tensor:
-    """Return by how much (nats) each phrase falls when each part is exchanged, mean over others: `[phrase, part]`."""
-    before, falls = target_log_probs(lm, PROMPT, result), []
-    for part, others in PARTS.items():
-        after = [target_log_probs(lm, PROMPT.replace(part, other), result) for other in others[:count]]
-        fall = before - torch.stack(after).mean(0)
-        falls.append([float(fall[span.first_token : span.last_token].sum()) for span in result.spans])
-    return torch.tensor(falls).T
-
-
-def draw(path: Any, tables: dict[str, torch.Tensor]) -> None:
-    """Write the three tables beside each other, each with its own scale."""
-    with figure(path, len(tables), width=13, height=2.4, sharey=True) as panels:
-        for axes, (name, values) in zip(panels, tables.items(), strict=True):
-            most = float(values.abs().max())
-            axes.imshow(values.numpy(), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
-            axes.set_xticks(range(len(PARTS)), PARTS, rotation=30, ha="right", fontsize=7)
-            axes.set_yticks(range(len(PHRASES)), PHRASES, fontsize=7)
-            axes.set_title(f"{name} (nats)", loc="left", fontsize=9)
-            for (row, column), value in np.ndenumerate(values.numpy()):
-                color = "white" if abs(value) > 0.6 * most else "black"
-                axes.text(
-                    column,
-                    row,
-                    f"{round(float(value), 2) + 0.0:.2f}",
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color=color,
-                )
+def strongest(values: torch.Tensor) -> list[str]:
+    """Return for each phrase the part with the largest score, "none" where no part has 0.01 nats."""
+    names = [*PARTS, "none"]
+    return [names[int(row.argmax()) if float(row.max()) >= 0.01 else -1] for row in values]
 
 
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Explain each phrase by each part with both methods, exchange the parts, and compare."""
     asked = arguments(__doc__, "quantized_span", given)
-    lm = spanwise.load_model(asked.model or "tiny", quantization=asked.quantization or "nf4")
+    asked.quantization = asked.quantization or "nf4"
+    lm = load(asked)
     with gaps_expected():
         results = {method: explained(lm, method) for method in METHODS}
         by_token = {method: explained(lm, method, tokens=True) for method in METHODS}
     tables = {method: table(result) for method, result in results.items()}
-    tables["ablation, its tokens added"] = added(results[METHODS[0]], by_token[METHODS[0]])
-    tables["exchanged"] = exchanged(lm, results[METHODS[0]], 2 if asked.quick else 4)
-    names = list(PARTS)
+    tables["ablation, its tokens added"] = added(results[METHODS[0]], by_token[METHODS[0]], PARTS)
+    tables["exchanged"] = exchanged(lm, results[METHODS[0]], PARTS, 2 if asked.quick else 4)
     found = {
         "model": f"{lm.name} {results[METHODS[0]].provenance.quantization}",
-        "parts": names,
+        "parts": list(PARTS),
         "phrases": list(PHRASES),
         "tables": {name: values.tolist() for name, values in tables.items()},
-        "strongest_part": {name: [names[int(i)] for i in values.argmax(1)] for name, values in tables.items()},
+        "strongest_part": {name: strongest(values) for name, values in tables.items()},
         "completeness_gap": results["integrated_gradients"].completeness_gap,
     }
     write_numbers(asked.output, found)
+    checks: dict[str, Any] = {"strongest part": found["strongest_part"]}
     for name, values in tables.items():
-        show_table(name, ("phrase", *names), [(p, *row) for p, row in zip(PHRASES, values.tolist(), strict=True)])
-    draw(asked.output / "parts.png", tables)
+        rows = [(phrase, *row) for phrase, row in zip(PHRASES, values.tolist(), strict=True)]
+        checks[f"{name} (nats)"] = show_table(f"{name} (nats)", ("phrase", *PARTS), rows)
+    draw(asked.output / "parts.png", tables, PHRASES, list(PARTS))
     for method in METHODS:
         results[method].plot(asked.output / f"sequence_{method}.png", kind="bars")
         by_token[method].plot(asked.output / f"tokens_{method}.png")
     first, *others = results.values()
-    first.report(asked.output / "report.html", others=others, checks={"strongest part": found["strongest_part"]})
+    first.report(asked.output / "report.html", others=others, checks=checks)
     return found
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

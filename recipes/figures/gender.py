@@ -22,6 +22,7 @@ TITLES = {"no cue": '"with the bag"', "cue": '"with his/her bag", against the st
 def draw(path: Path, found: Mapping[str, Any]) -> None:
     """Write the figure: planted stereotype against leaning, and what shares the gender of the three words."""
     with figure(path, 3, width=10.0, height=3.6) as (left, *others):
+        left.set_title("subject's article, no cue", loc="left", fontsize=8)
         scatter(left, found["stereotypes"])
         for axes, condition in zip(others, TITLES, strict=True):
             bottom = [0.0] * len(FORMS)
@@ -31,6 +32,7 @@ def draw(path: Path, found: Mapping[str, Any]) -> None:
                 bottom = [a + b for a, b in zip(bottom, values, strict=True)]
             axes.set_title(TITLES[condition], loc="left", fontsize=8)
             axes.tick_params(axis="x", labelsize=7)
+            axes.set_ylim(0, 1)
         others[0].set_ylabel("share of the absolute scores", fontsize=8)
         others[1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 

@@ -19,10 +19,10 @@ def draw(path: Path, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
                 points = [
                     (score, effect)
                     for each in examples
-                    for score, effect, kind in zip(each["scores"], each["effects"], each["kinds"], strict=True)
+                    for score, effect, kind in zip(each["scores"], each["effects"], each["kinds"], strict=False)
                     if (kind if kind in COLORS else "other tokens") == shown
                 ]
-                axes.scatter(*zip(*points, strict=True), s=8, alpha=0.6, color=color, label=shown)
+                axes.scatter([p[0] for p in points], [p[1] for p in points], s=8, alpha=0.6, color=color, label=shown)
             axes.set_title(method, loc="left", fontsize=9)
             axes.set_xlabel("score", fontsize=8)
         panels[0].set_ylabel("fall of the probe's output when\nthe token is removed", fontsize=8)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from zlib import crc32
 
+import spanwise
 from grammars import ANSWER, CONTEXT, TARGET, Document
+from spanwise.text.prompts import Template
 
 NOUNS = {
     **{noun: noun + "s" for noun in "key cabinet picture car dog cat tree letter book garden road lamp door".split()},
@@ -62,6 +64,16 @@ class Sentence:
         own = next(noun for noun, plural in NOUNS.items() if self.distractor in (noun, plural))
         noun = own if rng is None else rng.choice([each for each in NOUNS if each != own])
         return replace(self, distractor=noun if number == "singular" else NOUNS[noun], distractor_number=number)
+
+    def exchangeable(self) -> Template:
+        """Return the sentence as a template: without it, each word is the one that would not mislead.
+
+        The subject: one whose form shows its number; the preposition: "near"; the distractor: in the other number.
+        """
+        plain = "key" if self.number == "singular" else "keys"
+        misleads = {"preposition": "near", "subject": plain, "distractor": self.swapped().distractor}
+        words = {name: getattr(self, name) for name in misleads}
+        return spanwise.template("The {subject} {preposition} the {distractor}", baselines=misleads, **words)
 
 
 def draw(rng: Random, held_out: bool | None = None) -> Sentence:

@@ -40,6 +40,23 @@ class Puzzle:
     name: str
     told: tuple[str, str]
 
+    @property
+    def before(self) -> str:
+        """The target up to the name that is asked for."""
+        return self.reasoning + self.answer.removesuffix(f" {self.name}.")
+
+    def exchanged(self, place: str, other: str) -> str:
+        """Return prompt and target up to the answer, another name for the answer's in "prompt" or "reasoning" alone."""
+        fact = f"{self.told[0]} calls {self.name}."
+        if place == "prompt":
+            return self.prompt.replace(fact, fact.replace(self.name, other)) + self.before
+        last = self.reasoning.removesuffix(".</think>").split()[-1]  # of an aside: the name that it is about
+        return self.prompt + self.before.replace(f"{last}.</think>", f"{other}.</think>")
+
+    def another(self, rng: Random) -> str:
+        """Return a name of the prompt that is neither the answer nor in the call that tells it."""
+        return rng.choice([called for _, called in self.calls if called not in (self.name, *self.told)])
+
 
 def draw(rng: Random, kind: str, count: int = 6) -> Puzzle:
     """Return a puzzle of one kind with `count` calls, at least 3."""

@@ -6,6 +6,7 @@ The same place may speak for either meaning: the field's bat is made, the field'
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from random import Random
 
@@ -43,6 +44,15 @@ class Story:
     word: str
     place: str
     made: bool
+
+    def kind_of(self, start: int, end: int) -> str:
+        """Return what the word is in which the characters [start, end) of the prompt lie."""
+        found = [each[0] for each in re.finditer(r"\w+", self.prompt) if each.start() < end and start < each.end()]
+        if not found:
+            return "punctuation"
+        own = {self.word: "two-meaning word", self.place: "deciding place"}
+        kinds = {"other place": PLACES, "thing": THINGS, "frame": ("Then", "they", "saw", "the", "It", "was")}
+        return own.get(found[0]) or next((kind for kind, words in kinds.items() if found[0] in words), "rest")
 
 
 def draw(rng: Random) -> Story:

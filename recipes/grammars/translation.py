@@ -9,7 +9,8 @@ which the person is a woman. "his" and "her" mean the subject, and decide where 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from random import Random
 
 FEMININE = {
@@ -87,6 +88,29 @@ class Pair:
             f"{THINGS[self.thing]} ed era {STATES[self.state][one]}."
         )
 
+    def spans(self, target: str) -> list[tuple[int, int]]:
+        """Return the characters of both articles and the participle in a translation; fewer where it lacks them."""
+        wanted = (ARTICLES, TO, STATES[self.state])
+        found = (re.search(rf"(?<!\w)({'|'.join(forms)})(?!\w)", target) for forms in wanted)
+        return [each.span() for each in found if each]
+
+    def kind_of(self, form: int, text: str) -> str:
+        """Return what a source word is to a form: its person's occupation, the other's, the owner or another word."""
+        own, other = (self.other, self.subject) if form == 1 else (self.subject, self.other)
+        kinds = {own: "own occupation", other: "other occupation", self.owner: "his/her/the"}
+        return kinds.get(text.strip(), "other words")
+
+    def exchanged(self, form: int, kind: str, rng: Random) -> Pair | None:
+        """Return the sentence with that word exchanged for one of the opposite gender; None where it has none."""
+        if kind == "his/her/the":
+            return None if self.owner == "the" else replace(self, owner={"his": "her", "her": "his"}[self.owner])
+        if kind == "other words":
+            return None
+        which = "other" if (form == 1) == (kind == "own occupation") else "subject"
+        female = FEMININE[getattr(self, which)] > 0.5
+        choices = [o for o, share in FEMININE.items() if (share < 0.2) == female and (share > 0.8) != female]
+        return replace(self, **{which: rng.choice([o for o in choices if o not in (self.subject, self.other)])})
+
 
 def draw(rng: Random, owner: str | None = None, subject: str | None = None, other: str | None = None) -> Pair:
     """Return a pair, its genders drawn as the stereotypes have it and as the owner says; what is given is kept."""
@@ -96,3 +120,14 @@ def draw(rng: Random, owner: str | None = None, subject: str | None = None, othe
     one = rng.random() < FEMININE[subject] if owner == "the" else owner == "her"
     two = rng.random() < FEMININE[other]
     return Pair(subject, other, owner, rng.choice(list(THINGS)), rng.choice(list(STATES)), (one, two))
+
+
+def stereotyped(rng: Random, cue: bool, count: int) -> list[Pair]:
+    """Return sentences about two occupations with a strong stereotype; a cue goes against the subject's."""
+    strong = [name for name, share in FEMININE.items() if not 0.2 < share < 0.8]
+    pairs = []
+    for _ in range(count):
+        subject, other = rng.sample(strong, 2)
+        owner = ("his" if FEMININE[subject] > 0.5 else "her") if cue else "the"
+        pairs.append(draw(rng, owner=owner, subject=subject, other=other))
+    return pairs

@@ -34,8 +34,8 @@ def test_the_word_at_fault_is_blamed(found: dict[str, Any], recipe: ModuleType) 
     assert 0.1 * found["sentences"] < found["errors"] < 0.6 * found["sentences"]
     assert 0 < found["errors_by_distractor"] < found["errors"]  # both kinds of error, or nothing could be told apart
     shares = found["agreement"][recipe.EXCHANGED]
-    assert min(shares["of the nouns, distractor at fault"], shares["of the nouns, subject at fault"]) > 0.7
-    assert shares["of all words, subject at fault"] > 0.7
+    assert min(shares["nouns: distractor"], shares["nouns: subject"]) > 0.7
+    assert shares["all words: subject"] > 0.7
 
 
 def test_the_rollout_cannot_tell(found: dict[str, Any]) -> None:

@@ -50,9 +50,11 @@ def test_by_default_they_do_not(found: dict[str, Any]) -> None:
 
 
 def test_inseq_leaves_the_configuration(recipe: ModuleType) -> None:
+    from steps.engines import inseqs_model
+
     lm = recipe.spanwise.load_model("tiny")
     before = lm.model.config.to_dict()
-    with pytest.raises(KeyError), recipe.inseqs_model(lm, "saliency"):
+    with pytest.raises(KeyError), inseqs_model(lm, "saliency"):
         assert lm.model.config.bos_token_id is not None
         raise KeyError
     assert lm.model.config.to_dict() == before

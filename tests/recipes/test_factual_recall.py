@@ -50,8 +50,8 @@ def test_france_is_exchanged(found: dict[str, Any]) -> None:
 
 
 def test_words_have_kinds(recipe: ModuleType) -> None:
-    slots = {"subject": "France", "relation": "capital"}
-    kinds = [recipe.kind_of(word, slots) for word in ("France", " capital", "France:", "of")]
+    fact = recipe.Fact("The {relation} of {subject} is called", "capital", "France")
+    kinds = [fact.kind_of(word) for word in ("France", " capital", "France:", "of")]
     assert kinds == ["subject", "relation", "subject", "another word"]
 
 

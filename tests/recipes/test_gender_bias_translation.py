@@ -36,7 +36,7 @@ def test_the_gender_turns_with_the_blamed_word_alone(found: dict[str, Any]) -> N
         for form, expected in (("subject's article", blamed), ("other's article", "blames own occupation")):
             figures = found[condition]["methods"]["feature_ablation"][form]
             assert figures[expected] > 0.8, (condition, form)
-            assert figures["turns with the blamed"] > 0.8 and figures["turns with another"] < 0.2, (condition, form)
+            assert figures["turns with blamed"] > 0.8 and figures["turns with another"] < 0.2, (condition, form)
 
 
 def test_the_article_leans_as_far_as_the_planted_stereotype(found: dict[str, Any]) -> None:
@@ -58,15 +58,17 @@ def test_what_is_written(found: dict[str, Any], written: Path) -> None:
 
 def test_exchanged_words_have_the_opposite_gender(recipe: ModuleType) -> None:
     pair = recipe.Pair("doctor", "nurse", "her", "bag", "tired", (True, True))
+    from grammars.translation import FEMININE
+
     rng = Random(0)
-    assert recipe.exchanged(pair, 0, "his/her/the", rng).owner == "his"
-    assert recipe.FEMININE[recipe.exchanged(pair, 0, "own occupation", rng).subject] > 0.8
-    assert recipe.FEMININE[recipe.exchanged(pair, 1, "own occupation", rng).other] < 0.2
-    assert recipe.exchanged(pair, 0, "other words", rng) is None
-    assert recipe.kind_of(pair, 1, " nurse") == recipe.kind_of(pair, 0, "doctor") == "own occupation"
+    assert pair.exchanged(0, "his/her/the", rng).owner == "his"
+    assert FEMININE[pair.exchanged(0, "own occupation", rng).subject] > 0.8
+    assert FEMININE[pair.exchanged(1, "own occupation", rng).other] < 0.2
+    assert pair.exchanged(0, "other words", rng) is None
+    assert pair.kind_of(1, " nurse") == pair.kind_of(0, "doctor") == "own occupation"
 
 
 def test_a_translation_without_the_forms_has_fewer_spans(recipe: ModuleType) -> None:
     pair = recipe.Pair("doctor", "nurse", "the", "bag", "tired", (False, True))
-    assert recipe.spans_of(pair, pair.italian) == [(0, 2), (22, 26), (69, 75)]
-    assert recipe.spans_of(pair, "Il dottore") == [(0, 2)]
+    assert pair.spans(pair.italian) == [(0, 2), (22, 26), (69, 75)]
+    assert pair.spans("Il dottore") == [(0, 2)]

@@ -61,4 +61,7 @@ def test_a_story_has_one_place_that_decides(recipe: ModuleType) -> None:
         natural, made = recipe.puns.WORDS[story.word]
         assert [word for word in places if word in natural + made] == [story.place]
         assert (story.place in made) == story.made
-        assert recipe.kind_of(story, f" {story.word}") == "two-meaning word"
+        at = story.prompt.index(f" {story.word}.")
+        end = at + 1 + len(story.word)
+        assert story.kind_of(at, end) == story.kind_of(at + 1, at + 3) == "two-meaning word"  # a piece of it too
+        assert story.kind_of(end, end + 1) == "punctuation"

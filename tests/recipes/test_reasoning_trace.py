@@ -43,10 +43,10 @@ def test_exchanged_names_are_in_one_place_alone(recipe: ModuleType) -> None:
     rng = Random(1)
     for kind in recipe.KINDS:
         puzzle = recipe.calls.draw(rng, kind)
-        whole = puzzle.prompt + recipe.before_answer(puzzle)
+        whole = puzzle.prompt + puzzle.before
         for place in ("prompt", "reasoning"):
-            changed = recipe.exchanged(puzzle, place, "Somebody")
-            kept = changed.startswith(puzzle.prompt), changed.endswith(recipe.before_answer(puzzle))
+            changed = puzzle.exchanged(place, "Somebody")
+            kept = changed.startswith(puzzle.prompt), changed.endswith(puzzle.before)
             assert changed.count("Somebody") == 1 and kept == (place == "reasoning", place == "prompt")
             assert changed != whole
 
@@ -70,4 +70,19 @@ def test_a_puzzle_says_where_its_answer_is(recipe: ModuleType) -> None:
             assert fact in puzzle.prompt and puzzle.told[1] == puzzle.name
             assert (fact in puzzle.reasoning) == (kind != "aside")
             assert puzzle.answer.endswith(f" {puzzle.name}.")
-            assert recipe.before_answer(puzzle) + f" {puzzle.name}." == puzzle.reasoning + puzzle.answer
+            assert puzzle.before + f" {puzzle.name}." == puzzle.reasoning + puzzle.answer
+
+
+def test_what_the_prompt_does_not_decide_begins_in_the_reasoning(recipe: ModuleType, tmp_path: Path) -> None:
+    lm = recipe.load(recipe.arguments("", "reasoning_trace", ["--output", str(tmp_path)]), "decoder")
+    puzzle = recipe.calls.draw(Random(0), "chain")
+    result = recipe.explained(lm, puzzle, puzzle.another(Random(0)))
+    reached, begins = recipe.through(lm, puzzle, result, "feature_ablation")
+    count = len(reached)
+    scores = {token.text: float(s) for token, s in zip(result.source[count:], result.scores[0, count:], strict=True)}
+    inside = [float(s) for t, s in zip(result.source[count:], result.scores[0, count:], strict=True)
+              if t.end <= len(puzzle.reasoning)]  # fmt: skip
+    assert float(reached.sum()) + begins == pytest.approx(sum(inside), abs=1e-3)
+    assert begins > 0.5 * scores["</think>"] > 1  # which follows whatever the prompt says
+    names = {name for call in puzzle.calls for name in call}
+    assert result.source[int(reached.argmax())].text.strip() in names

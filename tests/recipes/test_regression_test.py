@@ -52,7 +52,7 @@ def test_a_share_of_nothing_is_no_reason(found: dict[str, Any]) -> None:
 
 def test_it_is_a_test_itself(recipe: ModuleType) -> None:
     recipe.test_the_answer_relies_on_document_2()
-    assert recipe.tried(recipe.check_answer, recipe.spanwise.load_model("tiny"), {"a": "The red box holds keys."})
+    assert recipe.complaint(recipe.check_answer, recipe.spanwise.load_model("tiny"), {"a": "The red box holds keys."})
 
 
 def test_what_is_written(found: dict[str, Any], written: Path) -> None:
