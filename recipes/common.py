@@ -51,13 +51,13 @@ def arguments(description: str | None, name: str, given: Sequence[str] | None) -
     parser.add_argument(
         "--quantization", choices=("nf4", "fp4", "int8"), help="round the model's weights to 4 or 8 bits"
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("out") / name, help="folder for report, figures and numbers"
-    )
+    folder = Path("out") / name
+    parser.add_argument("--output", type=Path, default=folder, help=f"for report, figures, numbers; default: {folder}")
     parser.add_argument("--quick", action="store_true", help="fewer texts")
     parser.add_argument("--seed", type=int, default=0, help="of the texts and of methods that sample")
     asked = parser.parse_args(given)
     asked.output.mkdir(parents=True, exist_ok=True)
+    print(f"report, figures and numbers go to {asked.output}/")
     return asked
 
 

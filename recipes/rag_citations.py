@@ -6,6 +6,7 @@ Expected: each sentence cites one document; without that document the sentence i
 Came out, 30 answers of three sentences: every sentence right and cited to the note that says it; without the cited
 note its log-probability falls by 5.1 nats on average and 1.0 at least, without any other by .07 at most; the way down
 ends at the sentence and the word that was copied. So clear because the notes do not overlap: each fact is told once.
+Documents of your own: `notes.Case` with your notes and question; `sources` and `values` only say what is right.
 
     python recipes/rag_citations.py
     python recipes/rag_citations.py --model Qwen/Qwen2.5-1.5B-Instruct --quantization nf4
