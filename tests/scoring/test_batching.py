@@ -1,5 +1,7 @@
 """Batches: cut, halved where memory runs out, put together again; and checkpointing, which changes no number."""
 
+import itertools
+
 import pytest
 import torch
 import transformers
@@ -46,25 +48,39 @@ def test_halves_and_goes_on_where_it_stopped(error: Exception) -> None:
     assert "batches of 8" in batches.note and "ended with 2" in batches.note
 
 
-def test_late_ones_go_together_up_to_the_cost_of_a_call() -> None:
+def test_late_ones_go_together() -> None:
     """An input of 20 positions that starts at s is read from the first start of its batch on, never from behind s."""
-    generator = torch.Generator().manual_seed(0)
-    starts = torch.randint(0, 20, (50,), generator=generator)
-    read: list[tuple[int, int]] = []
+    starts = torch.randint(0, 20, (50,), generator=torch.Generator().manual_seed(0))
+    read: list[tuple[int, int, int]] = []
 
     def work(part: Tensor, start: int) -> Tensor:
         assert (starts[part] >= start).all() and (part.sort().values == part).all()
-        read.append((start, int((starts[part] - start).sum())))
+        read.append((start, len(part), int((starts[part] - start).sum())))
         return part[:, None] * 2.0
 
     for size, call in ((8, 10), (64, 10), (64, 0), (1000, 10_000)):
         read.clear()
         found = Batches(size, call=call).over_late(starts, 20, work)
         assert torch.equal(found, torch.arange(50)[:, None] * 2.0)
-        assert [start for start, _ in read] == sorted(start for start, _ in read)
-        assert all(again <= call for _, again in read)
-        assert call or {again for _, again in read} == {0}
+        assert [start for start, *_ in read] == sorted(start for start, *_ in read)
+        assert call or {again for *_, again in read} == {0}
     assert len(read) == 1  # where calls are dear, all go at once
+
+
+@pytest.mark.parametrize("call", [0, 5, 64])
+@pytest.mark.parametrize("counts", [[1] * 7, [3, 1, 4, 1, 5, 9, 2], [9, 1, 1, 1, 1, 1, 9]])
+def test_late_ones_are_cut_at_the_least_cost(counts: list[int], call: int) -> None:
+    """Against every way to cut seven starts."""
+    starts, length, size = [0, 1, 2, 3, 5, 8, 9], 12, 1000
+    found = Batches(size, call=call)._cut(starts, counts, length)
+    assert sum(count for _, count in found) == sum(counts)
+
+    def cost(borders: tuple[int, ...]) -> int:
+        ends = [*borders[1:], len(starts)]
+        return sum(call + sum(counts[a:b]) * (length - starts[a]) for a, b in zip(borders, ends, strict=True))
+
+    every = [(0, *rest) for n in range(7) for rest in itertools.combinations(range(1, 7), n)]
+    assert sum(call + count * (length - start) for start, count in found) == min(map(cost, every))
 
 
 def test_a_size_that_was_asked_for_is_kept() -> None:

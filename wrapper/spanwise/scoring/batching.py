@@ -83,8 +83,7 @@ class Batches:
     ) -> Float[Tensor, "input row"]:
         """Returns what `work` makes of inputs that are known up to their starts.
 
-        Those with late starts go together, each batch from its first start on. A batch ends where reading known
-        positions again would cost more than another call.
+        Those with late starts go together, each batch read from its first start on.
 
         Args:
             starts: For each input, how many of its positions need no forward.
@@ -93,24 +92,40 @@ class Batches:
         """
         order = starts.argsort(stable=True)
         distinct, counts = starts[order].unique_consecutive(return_counts=True)
-        groups = list(zip(distinct.tolist(), counts.tolist(), strict=True))
         found: list[Tensor] = []
         parts: list[Tensor] = []
         done = 0
-        while groups:
-            start = groups[0][0]
-            cost = (length - start) / length
-            count = read_again = 0
-            while groups and count < self.sequences(cost):
-                read_again += groups[0][1] * (groups[0][0] - start)
-                if read_again > self.call:
-                    break
-                count += groups.pop(0)[1]
+        for start, count in self._cut(distinct.tolist(), counts.tolist(), length):
             parts.append(order[done : done + count].sort().values)
+            cost = (length - start) / length
             found.append(self.over(parts[-1], lambda each, start=start: work(each, start), cost))  # type: ignore[misc]
             done += count
         values = torch.cat(found)
         return values[torch.cat(parts).argsort().to(values.device)]
+
+    def _cut(self, starts: list[int], counts: list[int], length: int) -> list[tuple[int, int]]:
+        """Returns the first start and the number of inputs of each batch, so that all batches take the fewest tokens.
+
+        A batch takes what a call costs, and for each input the tokens from the batch's first start on.
+        """
+        groups = len(starts)
+        least, ends = [0] * (groups + 1), [0] * groups
+        for first in range(groups - 1, -1, -1):
+            each = length - starts[first]
+            room, count, best = self.sequences(each / length), 0, None
+            for end in range(first + 1, groups + 1):
+                count += counts[end - 1]
+                if count > room and end > first + 1:
+                    break
+                tokens = self.call + count * each + least[end]
+                if best is None or tokens < best:
+                    best, ends[first] = tokens, end
+            least[first] = best or 0
+        found, first = [], 0
+        while first < groups:
+            found.append((starts[first], sum(counts[first : ends[first]])))
+            first = ends[first]
+        return found
 
     def _attempt(self, work: Callable[[Tensor], Tensor], part: Tensor) -> Tensor | None:
         """Returns None where memory ran out: after the error is gone, and with it the tensors its traceback holds."""
