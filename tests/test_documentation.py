@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,13 @@ def test_docstring_examples(name: str) -> None:
         return
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert not failed
+
+
+def test_the_extras_are_listed() -> None:
+    """The page has every extra of pyproject.toml, and says which ones `all` leaves out."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", page, flags=re.MULTILINE))
+    assert {name for cell in rows for name in re.findall(r"`(\w+)`", cell)} == set(extras)
+    inside = re.findall(r"\w+", extras["all"][0].split("[")[1])
+    assert set(re.findall(r"`(\w+)`", rows["`all`"])) == set(extras) - set(inside) - {"all", "dev"}
