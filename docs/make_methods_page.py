@@ -1,7 +1,7 @@
 """Writes docs/methods.md: what every method is, where it was seen to work, and how it points on the planted causes.
 
-    python docs/make_methods_page.py                      # every method, TIME_ALL on one core
-    python docs/make_methods_page.py --only lime saliency # these; the other rows stay as the page has them
+    python docs/make_methods_page.py                        # every method, in some 75 seconds
+    python docs/make_methods_page.py --only lime saliency   # these; the other rows stay as the page has them
 
 Nothing in the page's tables is written by hand: "ok" means that the method ran on a small random model of that
 architecture and type and gave finite scores; otherwise the first line of the error stands there. How a method points is

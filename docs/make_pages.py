@@ -28,14 +28,15 @@ FEATURES, TARGETS = 20, 4
 
 CHOOSING = """# Choosing a method
 
-**Unsure?** Take `feature_ablation`: its score is what changes without that part, and on the bundled model, where the causes
-are known, it points at one in {feature_ablation} of the cases. Where it finds nothing, parts may back each other up:
-`shapley_value_sampling` on words or sentences. `spanwise.compare` runs both, and `spanwise.evaluate` says whether the one you
-show beats chance.
+**Unsure?** Take `feature_ablation`: its score is what changes without that part, and on the bundled model, where the
+causes are known, its strongest token is one in {feature_ablation} of the cases. Where it finds nothing, parts may
+back each other up: take `shapley_value_sampling` on words or sentences. `spanwise.compare` runs both;
+`spanwise.evaluate` says whether the one you show beats chance.
 
-The default of `attribute` is another one, `integrated_gradients`: it is what users of Captum and Inseq expect, both have it, its
-cost does not grow with the prompt, its scores add up, and its completeness gap says whether it was computed well enough.
-It is not the default for pointing best: it finds a cause in {integrated_gradients} of the same cases.
+The default of `attribute` is another one, `integrated_gradients`: it is what users of Captum and Inseq expect, both
+have it, its cost does not grow with the prompt, its scores add up, and its completeness gap says whether it was
+computed well enough. It is not the default for pointing best: its strongest token is a cause in
+{integrated_gradients} of the same cases.
 
 No method is right everywhere, and none is right because of its name. Take two that fail in different ways, compare
 them, and put the claim to the model: [evaluation.md](evaluation.md).
