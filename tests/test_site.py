@@ -1,6 +1,7 @@
 """The site builds without a warning and asks nothing of the network; its generated pages are up to date; what the page
 for those who change the code tells them to change works."""
 
+import doctest
 import importlib.util
 import os
 import re
@@ -24,13 +25,18 @@ EXTERNAL = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def make_pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_pages", ROOT / "docs" / "make_pages.py")
+def loaded(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def make_pages() -> ModuleType:
+    return loaded("make_pages")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +110,40 @@ def test_pictures_are_there(site: Path) -> None:
     for path in site.glob("*.html"):
         for image in re.findall(r'<img [^>]*src="([^"]+)"', path.read_text(encoding="utf-8")):
             assert (site / image).is_file(), f"{path.name}: {image}"
+
+
+def test_the_hook_and_the_reader_of_docstrings_do_what_they_say() -> None:
+    for name in ("site_hook", "docstrings"):
+        if name == "docstrings":
+            pytest.importorskip("griffe", reason="needs the extra docs: pip install -e .[docs]")
+        failed, tried = doctest.testmod(loaded(name))
+        assert tried and not failed, name
+
+
+def test_papers_are_links(site: Path) -> None:
+    page = (site / "evaluation.html").read_text(encoding="utf-8")
+    assert '<a href="https://arxiv.org/abs/1902.10186">arXiv:1902.10186</a>' in page
+
+
+def test_the_copy_button_leaves_prompts_and_output_out(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the clipboard of a browser: what is copied runs as it is."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "views"))
+    from browser import started
+
+    with started() as browser:
+        context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        page.goto((site / "install.html").as_uri())
+        buttons = page.locator("[data-md-type=copy], .md-clipboard")
+        copied = []
+        for number in range(buttons.count()):
+            buttons.nth(number).click(force=True)
+            page.wait_for_timeout(200)
+            copied.append(page.evaluate("navigator.clipboard.readText()"))
+    (code,) = [text for text in copied if "load_model" in text]
+    assert code.split("\n")[0] == "import spanwise" and "len(spanwise.list_methods()) >= 19" in code
+    assert ">>>" not in code and "LanguageModel('tiny'" not in code and "True" not in code
+    assert any(text.startswith("make demo") for text in copied)
 
 
 # --- The changes on the page for those who change the code -------------------------------------------------------
