@@ -116,5 +116,5 @@ def test_rows_of_the_page_of_methods_are_kept(monkeypatch: pytest.MonkeyPatch) -
     assert tried[:3] == ["saliency captum", "saliency inseq", "lime captum"]
     assert module.pointing_table() in page and module.method_table() in page
     monkeypatch.setattr(module, "on_the_page", dict)
-    with pytest.raises(SystemExit, match="not on the page: .*saliency, input_x_gradient"):
+    with pytest.raises(SystemExit, match=r"not on the page: .*saliency, input_x_gradient"):
         module.support_table(["lime"])
