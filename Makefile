@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BROWSER := .venv/.browser
 
 .PHONY: demo demo-1.5b test format lint types tests benchmark docs clean
 
@@ -20,7 +21,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-tests: $(READY)
+tests: $(READY) $(BROWSER)
 	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 format: $(READY)
@@ -43,8 +44,12 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; set PYTHON=... to one."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	@# The report's tests drive a browser. Where there is none and it cannot be had, they are skipped and say so.
+	@touch $@
+
+# The report's tests drive a browser. Where there is none and it cannot be had, they are skipped and say so.
+$(BROWSER): $(READY)
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		echo "installing chromium and fonts for the report's tests (apt-get)" && \
 		{ apt-get update && apt-get install -y --no-install-recommends \
 			chromium fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji; } >/dev/null 2>&1; } || true
 	@touch $@

@@ -22,7 +22,8 @@ def readable(text: str) -> str:
     r"""Returns the docstring with its examples as Griffe and Markdown know them.
 
     >>> readable("A sum.\n\n>>> 1 + 1\n2\n")
-    'A sum.\n\n```python\n>>> 1 + 1\n2\n```\n'
+    'A sum.\n\n```pycon\n>>> 1 + 1\n2\n```\n'
     """
     text = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
-    return re.sub(r"(?:^>>> (?:.+\n?)+)", lambda found: f"```python\n{found.group().rstrip()}\n```\n", text, flags=re.M)
+    text = re.sub(r"(?<![`\[/\w])arXiv:(\d{4}\.\d{4,5})\b", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+    return re.sub(r"(?:^>>> (?:.+\n?)+)", lambda found: f"```pycon\n{found.group().rstrip()}\n```\n", text, flags=re.M)

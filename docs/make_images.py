@@ -7,7 +7,9 @@ Needs chromium and Playwright, as the tests of the report do.
 """
 
 import dataclasses
+import doctest
 import random
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -83,8 +85,19 @@ def short() -> list[Attribution]:
 
 
 def middle() -> list[Attribution]:
-    """Returns the README's example."""
+    """Returns the example of `spanwise demo`."""
     return attributed("feature_ablation", "integrated_gradients", "saliency", span=SPAN)
+
+
+def tour() -> list[Attribution]:
+    """Returns what the blocks of tour.md hand to `report`, by running them."""
+    text = (Path(__file__).parent / "tour.md").read_text(encoding="utf-8")
+    session = "\n".join(re.findall(r"```python\n(.*?)```", text.split("report.html")[0] + '")```', flags=re.DOTALL))
+    known: dict[str, Any] = {}
+    for example in doctest.DocTestParser().get_examples(session):
+        if not re.search(r"\.(plot|report)\(", example.source):
+            exec(example.source, known)
+    return [known["first"], *known["others"]]
 
 
 def paragraphs(count: int) -> str:
@@ -183,6 +196,7 @@ def stay(opened: Any) -> None:
 PICTURES: dict[str, tuple[Callable[[], list[Attribution]], tuple[int, int], Callable[[Any], None]]] = {
     "10": (short, (1120, 620), matrix),
     "17": (middle, (1120, 720), stay),
+    "tour": (tour, (1120, 720), stay),
     "60": (sixty, (1120, 760), beside),
     "400": (long, (1120, 860), stay),
     "2000": (longest, (1120, 860), matrix),

@@ -1,19 +1,19 @@
 """Writes docs/methods.md: what every method is, where it was seen to work, and how it points on the planted causes.
 
-    python docs/make_methods_page.py            # everything, some minutes on 2 cores
-    python docs/make_methods_page.py --quick    # two prompts a family; prints, writes nothing
+    python docs/make_methods_page.py                        # every method, in some 75 seconds
+    python docs/make_methods_page.py --only lime saliency   # these; the other rows stay as the page has them
 
 Nothing in the page's tables is written by hand: "ok" means that the method ran on a small random model of that
-architecture and type and gave finite scores; otherwise the first line of the error stands there.
+architecture and type and gave finite scores; otherwise the first line of the error stands there. How a method points is
+taken from ground-truth.md, where `spanwise benchmark ground-truth` put it, and is not measured here.
 """
 
 import argparse
-import json
+import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -21,12 +21,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tqdm.auto import tqdm
 
 import spanwise
-from spanwise.evaluation.benchmark.benchmark import ground_truth_benchmark
-from spanwise.methods import ENGINES, MethodInfo
+from spanwise.methods import ENGINES, MethodInfo, find_method
 from spanwise.storage import writing
-from spanwise.views.benchmark import caption, short
 
 PAGE = Path(__file__).parent / "methods.md"
+GROUND_TRUTH = Path(__file__).parent / "ground-truth.md"
 DTYPES = ("float32", "bfloat16", "nf4")
 PRECISION = "float32"  # of the pointing table
 PROMPT, TARGET = "The keys to it", " are on"
@@ -80,11 +79,13 @@ def small_model(architecture: str, dtype: str) -> spanwise.LanguageModel:
         return spanwise.load_model(folder, dtype=dtype)
 
 
-def pairs() -> Iterator[tuple[MethodInfo, str]]:
-    """Yields every method with every engine that has it."""
-    for method in spanwise.list_methods():
-        for engine in method.engines:
-            yield method, engine
+Row = dict[str, dict[str, str]]
+"""For each architecture and type "ok", or the error."""
+
+
+def pairs() -> list[tuple[MethodInfo, str]]:
+    """Returns every method with every engine that has it."""
+    return [(method, engine) for method in spanwise.list_methods() for engine in method.engines]
 
 
 def outcome(lm: spanwise.LanguageModel, method: MethodInfo, engine: str) -> str:
@@ -100,19 +101,61 @@ def outcome(lm: spanwise.LanguageModel, method: MethodInfo, engine: str) -> str:
     return "ok" if result.scores.nan_to_num().isfinite().all() else "infinite scores"
 
 
-def support_table() -> str:
-    """Returns the Markdown table of where each method works."""
-    cells: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
-    for architecture in tqdm(ARCHITECTURES, desc="architectures"):
-        for dtype in DTYPES:
-            lm = small_model(architecture, dtype)
-            for method, engine in pairs():
-                found = outcome(lm, method, engine)
-                cells.setdefault((method.name, engine), {}).setdefault(architecture, {})[dtype] = found
+def measured(asked: Sequence[tuple[MethodInfo, str]]) -> dict[tuple[str, str], Row]:
+    """Returns where these work, each tried on every small model."""
+    rows: dict[tuple[str, str], Row] = {(method.name, engine): {} for method, engine in asked}
+    with tqdm(total=len(asked) * len(ARCHITECTURES) * len(DTYPES), unit=" runs") as bar:
+        for architecture in ARCHITECTURES:
+            for dtype in DTYPES:
+                bar.set_description(f"{architecture}, {dtype}")
+                lm = small_model(architecture, dtype)
+                for method, engine in asked:
+                    rows[method.name, engine].setdefault(architecture, {})[dtype] = outcome(lm, method, engine)
+                    bar.update()
+    return rows
+
+
+def on_the_page() -> dict[tuple[str, str], Row]:
+    """Returns where the present page says that methods work."""
+    part = section(PAGE, "## Where they work")
+    notes = dict(re.findall(r"^(\d+)\. (.*)$", part, flags=re.MULTILINE))
+    rows = {}
+    for name, engine, *cells in table(part):
+        rows[name, engine] = {a: _read(cell, notes) for a, cell in zip(ARCHITECTURES, cells, strict=True)}
+    return rows
+
+
+def section(page: Path, heading: str) -> str:
+    """Returns what stands under a heading."""
+    return page.read_text(encoding="utf-8").split(heading + "\n")[1].split("\n## ")[0]
+
+
+def table(part: str) -> Iterator[list[str]]:
+    """Yields the cells of each row that begins with a method."""
+    for name, rest in re.findall(r"^\| `(\w+)` \| (.*) \|$", part, flags=re.MULTILINE):
+        yield [name, *(cell.strip() for cell in rest.split("|"))]
+
+
+def _read(cell: str, notes: dict[str, str]) -> dict[str, str]:
+    if cell == "ok":
+        return dict.fromkeys(DTYPES, "ok")
+    found = dict(part.split(": ") for part in cell.split(", "))
+    return {dtype: notes[told.removeprefix("note ")] if told != "ok" else told for dtype, told in found.items()}
+
+
+def support_table(only: Sequence[str]) -> str:
+    """Returns the Markdown table of where each method works; methods that are not in `only` as the page has them."""
+    known = on_the_page() if only else {}
+    missing = [(m, e) for m, e in pairs() if only and m.name not in only and (m.name, e) not in known]
+    if missing:
+        told = ", ".join(dict.fromkeys(method.name for method, _ in missing))
+        raise SystemExit(f"not on the page: {told}; give --only these names too, or measure everything")
+    known |= measured([(method, engine) for method, engine in pairs() if not only or method.name in only])
     notes: list[str] = []
     lines = ["| method | engine | " + " | ".join(ARCHITECTURES) + " |", "|---" * (2 + len(ARCHITECTURES)) + "|"]
-    for (method, engine), row in cells.items():
-        lines.append(f"| `{method}` | {engine} | " + " | ".join(_cell(row[a], notes) for a in ARCHITECTURES) + " |")
+    for method, engine in pairs():
+        cells = (_cell(known[method.name, engine][architecture], notes) for architecture in ARCHITECTURES)
+        lines.append(f"| `{method.name}` | {engine} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *[f"{i}. {note}" for i, note in enumerate(notes, 1)]])
 
 
@@ -127,16 +170,18 @@ def _cell(found: dict[str, str], notes: list[str]) -> str:
     )
 
 
-def pointing_table(found: Mapping[str, Any]) -> str:
-    """Returns the main figures of `spanwise benchmark ground-truth`, as its JSON holds them, at float32."""
-    return f"{caption(found, PRECISION)}\n\n{short(found, PRECISION)}"
-
-
-def benchmark(file: Path | None, per_family: int) -> Mapping[str, Any]:
-    """Returns the benchmark's JSON: from a file, or run now."""
-    if file is not None:
-        return json.loads(file.read_text(encoding="utf-8"))
-    return ground_truth_benchmark(all_engines=True, precisions=[PRECISION], per_family=per_family).as_dict()
+def pointing_table() -> str:
+    """Returns the main figures of ground-truth.md at float32; a method that is not there yet says so."""
+    part = section(GROUND_TRUTH, f"## All prompts, {PRECISION}")
+    lines = ["| method | engine | pointing | reciprocal rank | mass |", "|---" * 5 + "|"]
+    there = set()
+    for name, engine, pointing, _, _, mass, rank in table(part):
+        there.add((name, engine))
+        lines.append(f"| `{name}` | {engine} | {pointing} | {rank} | {mass} |")
+    for method, engine in pairs():
+        if (method.name, engine) not in there:
+            lines.append(f"| `{method.name}` | {engine} | not measured | | |")
+    return "\n".join([part.strip().split("\n")[0], "", *lines])
 
 
 def method_table() -> str:
@@ -163,18 +208,14 @@ def refusals() -> str:
 def main() -> None:
     """Writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two prompts a family; prints, writes nothing")
-    parser.add_argument("--per-family", type=int, default=12, help="prompts a family for the pointing table")
     parser.add_argument(
-        "--ground-truth", type=Path, help="what `spanwise benchmark ground-truth --all --json` printed, in a file"
+        "--only", nargs="+", default=[], metavar="NAME", help="measure these methods; the others as the page has them"
     )
-    arguments = parser.parse_args()
+    only = [find_method(name).name for name in parser.parse_args().only]
     transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     page = f"""# Methods
-
-Made by `python docs/make_methods_page.py`; nothing in the tables is written by hand.
 
 ## What they are
 
@@ -209,7 +250,7 @@ of one sample move together. It says nothing on what the method itself gets wron
 
 Small random models, each at float32, bfloat16 and nf4 on the CPU.
 
-{support_table()}
+{support_table(only)}
 
 ## What an engine lacks
 
@@ -222,13 +263,13 @@ largest absolute score is a cause, mass how much of the scores lies on causes, r
 comes; 95 % intervals in brackets. By `spanwise benchmark ground-truth --all`; [ground-truth.md](ground-truth.md) has
 every metric, each family of prompts, nf4 and what the figures mean.
 
-{pointing_table(benchmark(arguments.ground_truth, 2 if arguments.quick else arguments.per_family))}
+{pointing_table()}
+
+Made by `python docs/make_methods_page.py`; nothing in the tables is written by hand.
 """
-    if arguments.quick:
-        print(page)
-        return
     with writing(PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
+    print(f"wrote {PAGE}")
 
 
 if __name__ == "__main__":

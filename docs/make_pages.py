@@ -28,7 +28,15 @@ FEATURES, TARGETS = 20, 4
 
 CHOOSING = """# Choosing a method
 
-Made by `python docs/make_pages.py` from the table of methods and [ground-truth.md](ground-truth.md).
+**Unsure?** Take `feature_ablation`: its score is what changes without that part, and on the bundled model, where the
+causes are known, its strongest token is one in {feature_ablation} of the cases. Where it finds nothing, parts may
+back each other up: take `shapley_value_sampling` on words or sentences. `spanwise.compare` runs both;
+`spanwise.evaluate` says whether the one you show beats chance.
+
+The default of `attribute` is another one, `integrated_gradients`: it is what users of Captum and Inseq expect, both
+have it, its cost does not grow with the prompt, its scores add up, and its completeness gap says whether it was
+computed well enough. It is not the default for pointing best: its strongest token is a cause in
+{integrated_gradients} of the same cases.
 
 No method is right everywhere, and none is right because of its name. Take two that fail in different ways, compare
 them, and put the claim to the model: [evaluation.md](evaluation.md).
@@ -77,6 +85,8 @@ less well where causes overlap, or where the unknown token means something else 
 
 Every family, the nf4 model and the other figures: [ground-truth.md](ground-truth.md). Where each method runs, and what
 an engine lacks: [methods.md](methods.md). Papers, equations and options: `spanwise methods NAME`.
+
+Made by `python docs/make_pages.py` from the table of methods and [ground-truth.md](ground-truth.md).
 """
 
 
@@ -140,6 +150,8 @@ def choosing() -> str:
         targets=TARGETS,
         random=known["random", ""][0].split()[0],
         frequency=known["frequency", ""][0].split()[0],
+        feature_ablation=known["feature_ablation", "captum"][0].split()[0],
+        integrated_gradients=known["integrated_gradients", "captum"][0].split()[0],
         table=method_table(known),
         notes="\n".join(notes),
         findings="\n".join(f"* {_capital(line)}" for line in findings),
@@ -150,8 +162,6 @@ def choosing() -> str:
 # --- Examples and recipes ----------------------------------------------------------------------------------------
 
 RECIPES = """# Examples and recipes
-
-Made by `python docs/make_pages.py` from the docstrings.
 
 ## Examples
 
@@ -172,6 +182,8 @@ Scripts that answer a question, with what was expected and what came out at thei
 How the bundled models were made; they are needed to make others.
 
 {training}
+
+Made by `python docs/make_pages.py` from the docstrings.
 """
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 HEAD = """# Speed
 
-Made by `python docs/make_speed_page.py` from what `python benchmarks/speed.py --json` measured; no number is written by
-hand. {machine}
+{machine}
 
 Machines differ, and are shared: read the ratios. Each row compares two ways that were run by turns in one process, and
 says how far apart their scores are, as a share of the largest. The model is a random Qwen2 of 26 M parameters unless a
@@ -48,6 +47,11 @@ nothing but them leaves little to win; compiling costs more than a call. The att
 * No figure is of a GPU.
 """
 
+MADE = """
+Made by `python docs/make_speed_page.py` from what `python benchmarks/speed.py --json` measured; no number is written by
+hand.
+"""
+
 
 def main() -> None:
     """Writes the page."""
@@ -61,6 +65,7 @@ def main() -> None:
     for title in dict.fromkeys(row["table"] for row in rows):
         chosen = [{key: value for key, value in row.items() if key != "table"} for row in rows if row["table"] == title]
         parts.append(f"\n## {title}\n\n{table(chosen)}")
+    parts.append(MADE)
     arguments.page.write_text("".join(parts))
 
 

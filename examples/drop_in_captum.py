@@ -14,6 +14,8 @@ result = ablation.attribute(
     TextTokenInput("The capital of France is called", tokenizer), target=" Paris.", forward_in_tokens=False
 )
 
-print("Captum's own result:", isinstance(result, captum.attr.LLMAttributionResult), tuple(result.token_attr.shape))
+assert isinstance(result, captum.attr.LLMAttributionResult)
+rows, columns = result.token_attr.shape
+print(f"Captum's own LLMAttributionResult, {rows} target tokens by {columns} source tokens; nats of the whole target:")
 for token, score in zip(result.input_tokens, result.seq_attr, strict=True):
     print(f"{token.lstrip('Ġ'):10}{score:8.2f}")

@@ -2,11 +2,13 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,30 @@ def test_docstring_examples(name: str) -> None:
         return
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert not failed
+
+
+def test_the_extras_are_listed() -> None:
+    """The page has every extra of pyproject.toml, and says which ones `all` leaves out."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", page, flags=re.MULTILINE))
+    assert {name for cell in rows for name in re.findall(r"`(\w+)`", cell)} == set(extras)
+    inside = re.findall(r"\w+", extras["all"][0].split("[")[1])
+    assert set(re.findall(r"`(\w+)`", rows["`all`"])) == set(extras) - set(inside) - {"all", "dev"}
+
+
+def test_rows_of_the_page_of_methods_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not measured anew stands there as before; a method that is neither there nor asked for is told."""
+    spec = importlib.util.spec_from_file_location("make_methods_page", ROOT / "docs" / "make_methods_page.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = module.PAGE.read_text(encoding="utf-8")
+    tried: list[str] = []
+    monkeypatch.setattr(module, "measured", lambda asked: tried.extend(f"{m.name} {e}" for m, e in asked) or {})
+    assert module.support_table(["lime", "saliency"]) in page and "note 1" in module.support_table(["lime"])
+    assert tried[:3] == ["saliency captum", "saliency inseq", "lime captum"]
+    assert module.pointing_table() in page and module.method_table() in page
+    monkeypatch.setattr(module, "on_the_page", dict)
+    with pytest.raises(SystemExit, match=r"not on the page: .*saliency, input_x_gradient"):
+        module.support_table(["lime"])

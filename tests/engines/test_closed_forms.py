@@ -55,13 +55,19 @@ TRUE_TO = {"lime": 0.05}
 """Absolute tolerance: LIME's Lasso shrinks its coefficients (here with alpha 1e-4); the others are exact."""
 
 
-# Discretized integrated gradients do not promise the sum; saliency has a test of its own; the others are no effects.
+# Discretized integrated gradients do not promise it; saliency has a test of its own; the others are no effects.
 EFFECTS = [
     (each, engine)
     for each in spanwise.list_methods()
     for engine in each.engines
-    if each.unit == "objective" and each.name != "discretized_integrated_gradients" and engine not in each.unsigned_on
+    if each.additive and engine not in each.unsigned_on
 ]
+
+
+def test_what_promises_an_effect() -> None:
+    """A promise taken back would take its test along."""
+    assert {"feature_ablation", "integrated_gradients", "shapley_values", "lime"} <= {each.name for each, _ in EFFECTS}
+    assert all(each.unit == "objective" and each.signed for each, _ in EFFECTS)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,22 @@ def test_a_broken_objective_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["ours are Captum's own feature ablation"] == "broken"
 
 
+def test_an_objective_without_a_reference_is_not_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever adds one is told, and nothing breaks."""
+    more = {**objectives.OBJECTIVES, "margin": Objective("margin", "logit", objectives.logit)}
+    monkeypatch.setattr(doctor_checks, "OBJECTIVES", more)
+    only(monkeypatch, "scorer")
+    found = doctor(progress=False)
+    assert not found.broken and set(outcomes(found).values()) == {"ok", "not checked"}
+    assert outcomes(found)["margin equals a plain forward"] == "not checked"
+    found.show()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "not checked: margin equals a plain forward: no reference for 'margin'" in printed
+    assert "1 not checked" in found.summary
+
+
 def test_rolled_gradients_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The right numbers at the wrong tokens: what shape checks let pass."""
     right = captum_gradient._gradients

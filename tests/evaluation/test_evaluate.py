@@ -18,6 +18,7 @@ from scipy import stats
 
 import spanwise
 from spanwise.errors import InputError, MethodError, NonFiniteError, OptionError
+from spanwise.evaluation.faithfulness import evaluation as evaluation_room
 from spanwise.evaluation.faithfulness import intervals, swaps
 from spanwise.evaluation.faithfulness import orders as evaluate_orders
 from spanwise.evaluation.faithfulness.case import make_case
@@ -298,6 +299,24 @@ def test_one_result_is_judged_by_its_rank() -> None:
     assert few.undecided == "18 random rankings are too few, p <= 0.05 needs 19 or more"
 
 
+def test_the_p_that_is_printed_is_the_one_of_the_page() -> None:
+    """Better than 6 of 20: 14 are as good or better, so p = 15 / 21 of being better; of being worse 7 / 21."""
+    found = compare_one(5.5, list(range(20)), 5.5, higher=True, ranked=True)
+    assert found.beaten == 6 and found.against_random == "no different"
+    assert found.p_random == pytest.approx(15 / 21) and found.p_random_worse == pytest.approx(7 / 21)
+    assert "(beat 6 of 20, p = 0.71 of being better; " in evaluation_room._against_random(found, 20)
+    tied = compare_one(5.0, list(range(20)), 5.5, higher=True, ranked=True)  # a tie counts against both sides
+    assert tied.p_random == pytest.approx(16 / 21) and tied.p_random_worse == pytest.approx(7 / 21)
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert "p = (b + 1) / (m + 1)" in page and '"p = 0.71 of being better" where 6 of 20 were beaten' in page
+    several = compare_several(
+        [0.5] * 6, [0.6] * 6, [0.4] * 6, higher=True, ranked=True
+    )  # 1 of 2^6 signs, and all of them
+    assert (several.p_random, several.p_random_worse) == (1.0, pytest.approx(1 / 64))
+    assert "p = 0.016 of being worse" in evaluation_room._against_random(several, 20)
+    assert "p = 0.016 of being better" in evaluation_room._against_frequency(several)
+
+
 def test_several_results_are_judged_from_six_on() -> None:
     own, rest = [0.5, 0.6, 0.7, 0.9, 0.8, 0.4], [0.45, 0.5, 0.65, 0.85, 0.7, 0.35]
     found = compare_several(own, rest, own, higher=True, ranked=True)
@@ -541,12 +560,14 @@ def test_the_right_scores_beat_the_baselines_and_wrong_ones_do_not() -> None:
     ]
     found = evaluate(lm, right, removed="unk", n_random=4, steps=2)
     assert found.line("naopc").beats_random and "beat random rankings" in found.sentences[0]
-    assert "p = 0.016 one-sided" in found.sentences[0]
+    assert "p = 0.016 of being better" in found.sentences[0]
     wrong = dataclasses.replace(right[0], scores=-right[0].scores, span_scores=-right[0].span_scores)
     one, opposite = (evaluate(lm, each, removed="unk", steps=4) for each in (right[0], wrong))
-    assert one.line("naopc").beats_random and "beat all 20 random rankings (p = 0.048 one-sided" in one.sentences[0]
+    assert (
+        one.line("naopc").beats_random and "beat all 20 random rankings (p = 0.048 of being better" in one.sentences[0]
+    )
     assert opposite.line("naopc").found.against_random == "worse"
-    assert "was worse than random rankings (beat 0 of 20, p = 0.048 one-sided" in opposite.sentences[0]
+    assert "was worse than random rankings (beat 0 of 20, p = 0.048 of being worse" in opposite.sentences[0]
 
 
 def test_token_frequencies(lm: spanwise.LanguageModel) -> None:

@@ -55,6 +55,31 @@ def test_prompts_are_not_read_as_markup_and_control_characters_are_spelled_out()
     assert "[bold]" in text and "$x_1$" in text
 
 
+def ablated(largest: float, **changed: object) -> Attribution:
+    """A result of `feature_ablation` whose strongest score is `largest`."""
+    result = random_result(spans=1)
+    told = {"method": "feature_ablation", "objective": "log_prob", "unit": "nats", "backwards": 0, **changed}
+    factor = largest / float(result.scores.nan_to_num().abs().max())
+    provenance = dataclasses.replace(result.provenance, **told)
+    return dataclasses.replace(
+        result, scores=result.scores * factor, span_scores=result.span_scores * factor, provenance=provenance
+    )
+
+
+def test_a_picture_of_nothing_says_so():
+    note = (
+        "note: no single feature moves the objective by 0.01 nats: ask for larger features (features='sentence') "
+        "or a method that removes several at once (shapley_value_sampling)"
+    )
+    assert note in " ".join(printed(ablated(0.0099)).split())
+    already = " ".join(printed(ablated(0.0099, method="shapley_value_sampling")).split())
+    assert "(features='sentence')" in already and "several at once" not in already
+    strong, gradient = ablated(0.0101), ablated(0.0099, method="saliency", backwards=1)
+    other_unit = ablated(0.0099, objective="prob", unit="probability")
+    for result in (strong, gradient, other_unit):
+        assert "no single feature" not in printed(result)
+
+
 def test_strong_tokens_are_marked_without_color():
     result = random_result(spans=1)
     scores = torch.zeros_like(result.span_scores)

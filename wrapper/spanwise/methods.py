@@ -78,6 +78,8 @@ class MethodInfo:
         signed: Scores say for or against, not only how much.
         complete: Scores sum to the change of the objective from the baseline to the input.
         linear: Rows of the token matrix add up to the span's scores.
+        additive: Where features do not act on each other, a score is the effect of its feature alone: the objective
+            with it minus the objective without it.
         token_matrix: It gives one row a target token; else span scores only.
         baselines: What a feature becomes by default when it is off: the first that the tokenizer has. Empty for a
             method without a baseline. See `PATH_BASELINES` for the evidence.
@@ -85,7 +87,10 @@ class MethodInfo:
         unit: Of a score: "objective" (nats for log_prob), "objective per embedding unit", "share of importance",
             "log-odds", "attention weight" or "attention flow".
         cost: Forwards and backwards, as a formula in features F, target rows T and its options.
-        work: The same, as a function of F, T and the options that returns (forwards, backwards).
+        work: The same, as a function of F, T and the options that returns (forwards, backwards). A perturbation method
+            that does not sample counts the input with every feature on, whether it asks for it or not: the target's
+            scores, which every `attribute` needs, stand in for it (`work_in_all`). Exact, unless `cost` begins with
+            "at most".
         needs: Optional packages.
         caveat: What the field knows against it.
         options: Its own options.
@@ -103,6 +108,7 @@ class MethodInfo:
     linear: bool
     cost: str
     work: Callable[[int, int, Mapping[str, Any]], tuple[int, int]]
+    additive: bool = False
     token_matrix: bool = True
     baselines: tuple[str, ...] = PERTURBATION_BASELINES
     sampled: bool = False
@@ -267,6 +273,7 @@ _TABLE = (
         signed=True,
         complete=False,
         linear=True,
+        additive=True,
         cost="1 forward, T backwards",
         work=lambda f, t, o: (1, t),
         baselines=(),
@@ -282,6 +289,7 @@ _TABLE = (
         signed=True,
         complete=True,
         linear=True,
+        additive=True,
         cost="n_steps forwards, n_steps x T backwards",
         work=lambda f, t, o: (_points(o), _points(o) * t),
         baselines=PATH_BASELINES,
@@ -301,6 +309,7 @@ _TABLE = (
         signed=True,
         complete=False,
         linear=True,
+        additive=True,
         cost="n_samples forwards, n_samples x T backwards",
         work=lambda f, t, o: (o["n_samples"], o["n_samples"] * t),
         sampled=True,
@@ -320,6 +329,7 @@ _TABLE = (
         signed=True,
         complete=False,
         linear=True,
+        additive=True,
         cost="2 x T forwards and backwards",
         work=lambda f, t, o: (2 * t, 2 * t),
         baselines=PATH_BASELINES,
@@ -353,6 +363,7 @@ _TABLE = (
         signed=True,
         complete=False,
         linear=True,
+        additive=True,
         cost="S x n_steps x T forwards and backwards (S: positions)",
         work=lambda f, t, o: (f * o["n_steps"] * t, f * o["n_steps"] * t),
         baselines=PATH_BASELINES,
@@ -368,6 +379,7 @@ _TABLE = (
         signed=True,
         complete=True,
         linear=True,
+        additive=True,
         cost="n_steps x 2^factor forwards, n_steps x 2^factor x T backwards",
         work=lambda f, t, o: (o["n_steps"] * 2 ** o["factor"], o["n_steps"] * 2 ** o["factor"] * t),
         baselines=("unk", "mean"),
@@ -422,6 +434,7 @@ _TABLE = (
         signed=True,
         complete=False,
         linear=True,
+        additive=True,
         cost="F + 1 forwards",
         work=lambda f, t, o: (f + 1, 0),
         unsigned_on=("inseq",),
@@ -436,6 +449,7 @@ _TABLE = (
         signed=True,
         complete=True,
         linear=True,
+        additive=True,
         cost="at most n_samples x (F - 1) + 2 forwards",
         work=lambda f, t, o: (_samples(o) * (f - 1) + 2, 0),
         sampled=True,
@@ -451,6 +465,7 @@ _TABLE = (
         signed=True,
         complete=True,
         linear=True,
+        additive=True,
         cost="2^F forwards",
         work=lambda f, t, o: (2**f, 0),
         caveat="averages over inputs that no text has",
@@ -464,6 +479,7 @@ _TABLE = (
         signed=True,
         complete=True,
         linear=False,
+        additive=True,
         cost="at most n_samples forwards, for all spans together",
         work=lambda f, t, o: (_samples(o), 0),
         token_matrix=False,
@@ -481,6 +497,7 @@ _TABLE = (
         signed=True,
         complete=False,
         linear=False,
+        additive=True,
         cost="at most n_samples forwards, for all spans together",
         work=lambda f, t, o: (o["n_samples"], 0),
         token_matrix=False,
@@ -565,6 +582,7 @@ _TABLE = (
         signed=True,
         complete=False,
         linear=False,
+        additive=True,
         cost="at most min(F, forwards) + 1 forwards, for all rows together",
         work=lambda f, t, o: (min(f, o["forwards"]) + 1, 0),
         needs=("sentencex",),

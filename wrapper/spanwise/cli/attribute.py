@@ -12,6 +12,7 @@ from spanwise.cli.common import (
     Frozen,
     Json,
     MessagesFile,
+    Objective,
     Occurrence,
     Prefix,
     Prompt,
@@ -45,7 +46,7 @@ def attribute(
         str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
     ] = "integrated_gradients",
     engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
-    objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
+    objective: Objective = "log_prob",
     features: Features = "token",
     target_features: Annotated[
         str | None, typer.Option(help="One row for each word, phrase or sentence of the target, or of the spans.")

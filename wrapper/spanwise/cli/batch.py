@@ -13,6 +13,7 @@ from spanwise.cli.common import (
     Features,
     Frozen,
     Json,
+    Objective,
     Occurrence,
     Prefix,
     SourceRole,
@@ -52,7 +53,7 @@ def batch(
     ] = False,
     part_rows: Annotated[int, typer.Option(help="Rows in a part: what a kill can cost.")] = 256,
     engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
-    objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
+    objective: Objective = "log_prob",
     features: Features = "token",
     target_features: Annotated[
         str | None, typer.Option(help="One row for each word, phrase or sentence of the target, or of the spans.")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from spanwise.errors import FileError, OptionError
+from spanwise.scoring.objectives import OBJECTIVES
 
 ModelName = Annotated[str, typer.Option("--model", help="A model folder, a name on the hub, or 'tiny' (bundled).")]
 Quantization = Annotated[str | None, typer.Option(help="nf4, fp4 or int8.")]
@@ -27,6 +28,9 @@ MessagesFile = Annotated[
 TargetFile = Annotated[Path | None, typer.Option(help="A file that holds the target.")]
 Spans = Annotated[list[str] | None, typer.Option("--span", help="Part of the target to explain; may be repeated.")]
 Occurrence = Annotated[str | None, typer.Option(help="Which one of a repeated span: 0, 1, ... or 'all'.")]
+Objective = Annotated[
+    str, typer.Option(help=f"{', '.join(f'{each.name} ({each.unit})' for each in OBJECTIVES.values())}.")
+]
 Features = Annotated[
     str, typer.Option(help="What is scored as one: token, word, sentence, paragraph or message (of a chat).")
 ]

@@ -12,6 +12,7 @@ from spanwise.cli.common import (
     Frozen,
     Json,
     MessagesFile,
+    Objective,
     Occurrence,
     Prefix,
     Prompt,
@@ -48,7 +49,7 @@ def compare(
             autocompletion=lambda: list(METHODS),
         ),
     ] = None,
-    objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
+    objective: Objective = "log_prob",
     features: Features = "token",
     target_features: Annotated[
         str | None, typer.Option(help="One row for each word, phrase or sentence of the target, or of the spans.")

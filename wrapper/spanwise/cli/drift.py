@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spanwise.cli.common import Debug, DeviceMap, Json, ModelName, number, options_of, quiet, text_of
+from spanwise.cli.common import Debug, DeviceMap, Json, ModelName, Objective, number, options_of, quiet, text_of
 from spanwise.errors import OptionError
 from spanwise.methods import METHODS
 
@@ -28,7 +28,7 @@ def drift(
         str, typer.Option(help="See `spanwise methods`.", autocompletion=lambda: list(METHODS))
     ] = "integrated_gradients",
     engine: Annotated[str, typer.Option(help="'auto', or the engine to insist on.")] = "auto",
-    objective: Annotated[str, typer.Option(help="log_prob (nats), prob, logit or entropy.")] = "log_prob",
+    objective: Objective = "log_prob",
     baseline: Annotated[
         str | None, typer.Option(help="unk, zero, pad, mean, mask, delete or token:TEXT; default: the method's.")
     ] = None,

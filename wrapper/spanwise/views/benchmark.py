@@ -117,7 +117,7 @@ def check_path(path: str | os.PathLike[str]) -> None:
 def page(found: Found, command: str = "") -> str:
     """Returns the whole page in Markdown."""
     made = f"Made by `{command}`; nothing on this page is written by hand." if command else ""
-    parts = ["# Ground truth: which methods find the cause?", made, _about(found), "## What the figures say"]
+    parts = ["# Ground truth: which methods find the cause?", _about(found), "## What the figures say"]
     parts.append("\n".join(f"* {sentence}" for sentence in found["reading"]))
     parts.append(_limits(found))
     for precision in _values(found, "precision"):
@@ -127,7 +127,7 @@ def page(found: Found, command: str = "") -> str:
         for metric, heading in HEADINGS.items():
             title = f"{heading[0].upper()}{heading[1:]}: {found['metrics'][metric]}."
             parts += [title, _markdown(_by_family(found, precision, metric))]
-    parts.append(spent(found))
+    parts += [spent(found), made]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

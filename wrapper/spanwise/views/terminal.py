@@ -29,6 +29,8 @@ CONTEXT = 100  # characters of the target on each side of the span
 # color: a pale background for a weak score would be the brightest thing on a dark terminal.
 FAINT, FILLED = 0.05, 0.25
 Mode: TypeAlias = Literal["none", "few", "many"]  # colors: none, the 16 that every color terminal has, any
+LEAST = 0.01  # nats; when removing features moves a log-probability by less, the picture is one of nothing
+ONE_BY_ONE = ("feature_ablation", "hierarchical_ablation")
 STRONG = 0.5  # scores above this part are marked where there is no color
 
 
@@ -59,7 +61,7 @@ def show(attribution: Attribution, *, console: Console | None = None) -> None:
         console.print(Text(note + "\n", style="dim"))
     console.print(_legend(attribution, limit, mode))
     console.print(facts(attribution))
-    for told in attribution.provenance.notes:
+    for told in (*nothing_found(attribution), *attribution.provenance.notes):
         console.print(Text(f"note: {visible(told)}", style="dim"))
 
 
@@ -186,6 +188,19 @@ def _legend(attribution: Attribution, limit: float, mode: Mode) -> Text:
         text.append(f" {visible(unit)}; ")
     text.append("dim: frozen or not defined", style="" if mode == "none" else "dim")
     return text
+
+
+def nothing_found(attribution: Attribution) -> list[str]:
+    """Returns a note where features were removed and none of them mattered: its colors are relative, and mislead."""
+    told, scores = attribution.provenance, attribution.scores
+    removes = told.objective == "log_prob" and told.unit == "nats" and not told.backwards
+    if not removes or scores.isnan().all() or float(scores.nan_to_num().abs().max()) >= LEAST:
+        return []
+    others = " or a method that removes several at once (shapley_value_sampling)"
+    return [
+        f"no single feature moves the objective by {LEAST:g} nats: ask for larger features (features='sentence')"
+        f"{others if told.method in ONE_BY_ONE else ''}"
+    ]
 
 
 def facts(attribution: Attribution) -> Text:

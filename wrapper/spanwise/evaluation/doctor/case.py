@@ -16,7 +16,7 @@ from spanwise.text.encoding import encode
 
 PROMPT, TARGET, SPAN, FOIL = "The keys to the cabinet", " are on the table.", "are", "is"
 
-Outcome = Literal["ok", "warn", "broken", "not installed"]
+Outcome = Literal["ok", "warn", "broken", "not checked", "not installed"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class Check:
     group: str
     name: str
     run: Callable[[], Measured]
+
+
+class NotCheckedError(Exception):
+    """There is nothing to compare with; the message says what is missing."""
 
 
 class Case:

@@ -1,10 +1,13 @@
 """The checks of `doctor`: ours against plain forwards, the engines' own classes and dequantized weights."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,6 +22,7 @@ from spanwise.evaluation.doctor.case import (
     Case,
     Check,
     Measured,
+    NotCheckedError,
     Outcome,
     difference,
     drops,
@@ -31,12 +35,26 @@ from spanwise.scoring.checks import GAP_WARNING
 from spanwise.scoring.contrast import contrast
 from spanwise.scoring.objectives import OBJECTIVES, Objective, kl, probe
 
+Logits: TypeAlias = Float[Tensor, "input target vocab"]
+Ids: TypeAlias = Int[Tensor, " target"]
+Values: TypeAlias = Float[Tensor, "input target"]
+
 EXACT = 1e-4  # float32 sums in another order; measured on the bundled model: at most 4e-6
 INT8 = 0.1  # int8 layers round their inputs to 8 bits too; measured: 0.03
 FOUR_BIT_HALF = 0.1  # a checkpoint that multiplies in bfloat16 or float16; measured: 0.014
 CUDA = 1e-3  # other kernels, other orders; float32 products without TF32
 STEPS = 64
 RELATIVE = "of largest"
+REFERENCES: Mapping[str, Callable[[Logits, Ids], Values]] = MappingProxyType(
+    {
+        "log_prob": lambda logits, ids: _at(logits.log_softmax(-1), ids),
+        "prob": lambda logits, ids: _at(logits.softmax(-1), ids),
+        "logit": lambda logits, ids: _at(logits, ids),
+        "entropy": lambda logits, ids: torch.distributions.Categorical(logits=logits).entropy(),
+    }
+)
+"""What an objective is by definition, written without its code. One that is not here is reported as not checked."""
+
 SAME_ON_BOTH = ("saliency", "input_x_gradient", "integrated_gradients", "attention")
 """Methods that compute the same on the engines that have them, whatever the seed."""
 
@@ -84,16 +102,14 @@ def _compared(case: Case, objective: str | Objective, values: Tensor) -> Measure
     return Measured(max(at_input, difference(_prompt_part(case, found), drops(values))), RELATIVE, EXACT)
 
 
+def _at(values: Logits, ids: Ids) -> Values:
+    return values[:, torch.arange(len(ids)), ids]
+
+
 def _objective(case: Case, name: str) -> Measured:
-    logits, ids = case.logits, torch.tensor(case.target_ids)
-    at_target = torch.arange(len(ids))
-    values = {
-        "log_prob": lambda: logits.log_softmax(-1)[:, at_target, ids],
-        "prob": lambda: logits.softmax(-1)[:, at_target, ids],
-        "logit": lambda: logits[:, at_target, ids],
-        "entropy": lambda: torch.distributions.Categorical(logits=logits).entropy(),
-    }[name]()
-    return _compared(case, name, values)
+    if name not in REFERENCES:
+        raise NotCheckedError(f"no reference for {name!r} (REFERENCES in spanwise/evaluation/doctor/checks.py)")
+    return _compared(case, name, REFERENCES[name](case.logits, torch.tensor(case.target_ids)))
 
 
 def _kl(case: Case) -> Measured:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spanwise.errors import DependencyError, MethodError, OutOfMemoryError
-from spanwise.evaluation.doctor.case import Case, Check, Measured, Outcome, make_case
+from spanwise.evaluation.doctor.case import Case, Check, Measured, NotCheckedError, Outcome, make_case
 from spanwise.evaluation.doctor.checks import checks
 from spanwise.evaluation.doctor.machine import installed, machine, machine_lines
 from spanwise.methods import list_methods
@@ -22,7 +22,13 @@ from spanwise.progress import progress_bar
 if TYPE_CHECKING:
     from rich.table import Table
 
-_COLORS: dict[Outcome, str] = {"ok": "green", "warn": "yellow", "broken": "bold red", "not installed": "dim"}
+_COLORS: dict[Outcome, str] = {
+    "ok": "green",
+    "warn": "yellow",
+    "broken": "bold red",
+    "not checked": "yellow",
+    "not installed": "dim",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Finding:
     Attributes:
         group: "scorer", "engines", "quantization", "methods" or "devices".
         check: What was checked.
-        outcome: "ok", "warn", "broken" (a promise of spanwise does not hold here) or "not installed".
+        outcome: "ok", "warn", "broken" (a promise of spanwise does not hold here), "not checked" (there is nothing to
+            compare with) or "not installed".
         figure: What was measured; None where nothing could be.
         unit: Of the figure.
         tolerance: The most the figure may be; None where no promise is made on it.
@@ -193,6 +200,8 @@ def _attempt(case: Case, check: Check) -> tuple[Measured | None, Outcome, str]:
         found = check.run()
     except DependencyError as error:
         return None, "not installed", str(error)
+    except NotCheckedError as error:
+        return None, "not checked", str(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         missing = not package or importlib.util.find_spec(package) is None

@@ -244,7 +244,7 @@ def _said(against: str | None) -> str:
 def _against_random(found: Compared, n_random: int) -> str:
     if found.against_random is None:
         return f"has no verdict against random rankings (mean {found.random:.3g}; {found.undecided})"
-    p = f"p = {found.p_random:.2g} one-sided"
+    p = _chance(found.against_random, found.p_random, found.p_random_worse)
     if found.beaten is None:
         low, high = found.over_random or (0.0, 0.0)
         beyond = f"{found.random:.3g}; difference {low:.3g} to {high:.3g}, {p}"
@@ -256,5 +256,12 @@ def _against_random(found: Compared, n_random: int) -> str:
 
 
 def _against_frequency(found: Compared) -> str:
-    p = "" if found.p_frequency is None else f", p = {found.p_frequency:.2g} one-sided"
-    return f"{_said(found.against_frequency)} the token-frequency ranking ({found.frequency:.3g}{p})"
+    p = _chance(found.against_frequency, found.p_frequency, found.p_frequency_worse)
+    beside = ", ".join(part for part in (f"{found.frequency:.3g}", p) if part)
+    return f"{_said(found.against_frequency)} the token-frequency ranking ({beside})"
+
+
+def _chance(against: str | None, better: float | None, worse: float | None) -> str:
+    """Returns the p-value with the side that it is of: that of being better, unless the verdict is "worse"."""
+    side, p = ("worse", worse) if against == "worse" else ("better", better)
+    return "" if p is None else f"p = {p:.2g} of being {side}"

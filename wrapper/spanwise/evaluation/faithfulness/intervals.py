@@ -37,9 +37,11 @@ class Compared:
         over_random: Bootstrap interval of the paired difference to the random mean; None for one result.
         over_frequency: The same, to the token-frequency ranking.
         beaten: How many random rankings the method is better than; None for several results.
-        p_random: One-sided p-value of the verdict against random rankings (of the smaller of "better" and "worse"):
-            of the method's rank among them for one result, of a sign-flip test of the paired differences for several.
-        p_frequency: The same against token frequency; None for one result.
+        p_random: One-sided p-value of being better than random rankings: of the method's rank among them for one
+            result, of a sign-flip test of the paired differences for several.
+        p_random_worse: The same of being worse.
+        p_frequency: One-sided p-value of being better than token frequency; None for one result.
+        p_frequency_worse: The same of being worse.
         against_random: "better", "worse" (p at most .05) or "no different". None where there is no verdict.
         against_frequency: The same; for one result, a comparison of two numbers.
         undecided: Why there is no verdict; else "".
@@ -56,7 +58,9 @@ class Compared:
     over_frequency: Interval | None
     beaten: int | None
     p_random: float | None
+    p_random_worse: float | None
     p_frequency: float | None
+    p_frequency_worse: float | None
     against_random: str | None
     against_frequency: str | None
     undecided: str = ""
@@ -102,8 +106,10 @@ def compare_one(
         over_random=None,
         over_frequency=None,
         beaten=beaten,
-        p_random=min(p.values()),
+        p_random=p["better"],
+        p_random_worse=p["worse"],
         p_frequency=None,
+        p_frequency_worse=None,
         against_random=verdict(p) if ranked and enough else None,
         against_frequency=_larger(sign * own, sign * frequency) if ranked else None,
         undecided=few if ranked and not enough else "",
@@ -136,8 +142,10 @@ def compare_several(
         over_random=bootstrap(ours - chance),
         over_frequency=bootstrap(ours - rare),
         beaten=None,
-        p_random=min(p_random.values()) if p_random else None,
-        p_frequency=min(p_frequency.values()) if p_frequency else None,
+        p_random=p_random["better"] if p_random else None,
+        p_random_worse=p_random["worse"] if p_random else None,
+        p_frequency=p_frequency["better"] if p_frequency else None,
+        p_frequency_worse=p_frequency["worse"] if p_frequency else None,
         against_random=verdict(p_random) if ranked and p_random else None,
         against_frequency=verdict(p_frequency) if ranked and p_frequency else None,
         undecided="" if enough or not ranked else f"too few results for a verdict ({len(ours)} of {FEWEST_RESULTS})",
