@@ -115,9 +115,9 @@ class Batches:
             room, count, best = self.sequences(each / length), 0, None
             for end in range(first + 1, groups + 1):
                 count += counts[end - 1]
-                if count > room and end > first + 1:
+                if count > 4 * room and end > first + 1:
                     break
-                tokens = self.call + count * each + least[end]
+                tokens = self.call * -(-count // room) + count * each + least[end]
                 if best is None or tokens < best:
                     best, ends[first] = tokens, end
             least[first] = best or 0
