@@ -83,7 +83,7 @@ def _distance(axes: Axes, found: Plain) -> None:
         axes.fill_between(x, mean - error, mean + error, color=SHADES[number], alpha=0.2, linewidth=0, zorder=2)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.invert_xaxis()
-    head = f"mean score by distance to {FIRST} (band: 1.96 standard errors)"
+    head = "mean score by distance (band: 1.96 standard errors)"
     _head(axes, head, f"tokens before {FIRST}", "part of all |scores|")
 
 
@@ -136,7 +136,7 @@ def _by_value(axes: Axes, found: Plain) -> None:
     axes.set_ylim(max(len(shown), 3) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.tick_params(axis="y", length=0)
-    head = f"share of the strongest by {label(name, 24)} (line: 95 % interval)"
+    head = f"share of the strongest by {label(name, 16)} (line: 95 % interval)"
     _head(axes, drawable(head), "largest absolute score over the sum of them, mean over results", "")
 
 

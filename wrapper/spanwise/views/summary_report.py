@@ -137,5 +137,5 @@ def _escaped(text: str) -> str:
 
 
 def _breaking(text: str) -> str:
-    """Returns text as markup; a path may go on in the next line after a slash, a word may not."""
-    return _escaped(text).replace("/", "/<wbr>")
+    """Returns text as markup; in the next line a path may go on after its slash, but no word, error or interval."""
+    return re.sub(r"(±|\[\S+,) ", r"\1&nbsp;", _escaped(text)).replace("/", "/<wbr>")

@@ -123,15 +123,17 @@ function choose(place) {
   drawRow(rowAt(place));
 }
 
-// Below this width the row chosen stands under the list.
+// Below this width the row chosen stands under the list; above it, its line in the list may be out of sight.
 const narrow = matchMedia("(max-width: 900px)");
+const chosenLine = () => $("list").querySelector('tr[aria-current="true"]');
 
 function showOne() {
   if (narrow.matches) $("one").scrollIntoView({ block: "start" });
+  else chosenLine()?.scrollIntoView({ block: "nearest" });
 }
 
 function backToList() {
-  ($("list").querySelector('tr[aria-current="true"]') ?? $("list")).scrollIntoView({ block: "center" });
+  (chosenLine() ?? $("list")).scrollIntoView({ block: "center" });
 }
 
 // The row that the address names, wherever it is: the list goes to its page, and shows all where a search left it out.

@@ -39,6 +39,9 @@ function byColumn() {
 
 const FIRST = 12;
 
+// A figure whose error or interval is not torn apart where the line ends.
+const whole = (text) => text.replace("± ", "±\u00a0").replace(/(\[\S+,) /, "$1\u00a0");
+
 // A table with a bar for its column `drawn`; what is below its first lines is shown when asked for.
 function aggregate({ heads, total: count, lines, note }, drawn) {
   const found = table([...heads, ""]);
@@ -46,8 +49,8 @@ function aggregate({ heads, total: count, lines, note }, drawn) {
   const numeric = heads.map((_, i) => i).slice(1);
   const rows = lines.map((cells) => {
     const bar = make("span", "", "bar");
-    bar.style.width = `${Math.round((90 * (parseFloat(cells[drawn]) || 0)) / most)}px`;
-    const row = line([isolated(cells[0]), ...cells.slice(1), bar], numeric);
+    bar.style.width = `${Math.round((72 * (parseFloat(cells[drawn]) || 0)) / most)}px`;
+    const row = line([isolated(cells[0]), ...cells.slice(1).map(whole), bar], numeric);
     row.lastElementChild.className = "barred";
     return row;
   });
