@@ -205,7 +205,12 @@ class Summary:
         lines = []
         for run in self._runs:
             for line in run.columns[name].lines:
-                told = {"run": run.folder, "value": line.value, "results": line.results, "failures": line.failures}
+                told: dict[str, Any] = {
+                    "run": run.folder,
+                    "value": line.value,
+                    "results": line.results,
+                    "failures": line.failures,
+                }
                 for what, found in (("strongest_share", line.strongest_share), ("mean_score", line.mean_score)):
                     told[what] = found and found.mean
                     told[f"{what}_low"], told[f"{what}_high"] = found and found.low, found and found.high
