@@ -177,7 +177,16 @@ def _headings(found: Plain, by: str) -> list[str]:
     """Returns the headings of a category's table; with two runs the other's are the last three."""
     if found["other"] is None:
         return [_HEADS[by], "columns", "results", "mean score", "share", "strongest"]
-    return [_HEADS[by], "results", "mean score", "share", "strongest", "other: mean score", "share", "strongest"]
+    return [
+        _HEADS[by],
+        "results",
+        "mean score",
+        "share",
+        "strongest",
+        "other: mean score",
+        "other: share",
+        "other: strongest",
+    ]
 
 
 def _lines(found: Plain, by: str, most: int | None) -> list[list[str]]:
@@ -215,7 +224,7 @@ def _of_column(found: Plain, name: str) -> Section:
         for line in table["lines"]
     ]
     if found["other"] is not None:
-        heads += [f"other: {own[0]}", f"mean |score|, {visible(found['other']['unit'])}"]
+        heads += [f"other: {own[0]}", f"other: mean |score|, {visible(found['other']['unit'])}"]
         others = {line["value"]: _estimates(line) for line in found["other"]["columns"][name]["lines"]}
         for line, plain in zip(lines, table["lines"], strict=True):
             line += others.get(plain["value"], ["none"] * 2)
