@@ -160,6 +160,10 @@ def test_many_values_are_cut_and_counted(run: spanwise.Run, monkeypatch: pytest.
     assert (table.other_values, table.other_results, table.other_failures, table.unknown_failures) == (2, 5, 0, 0)
     told = sections(summarize(run, by="kind").as_dict())[0]
     assert (told.title, told.heads[0], told.note) == ("by kind", "kind", "and 2 other values with 5 results")
+    assert by_column.grouping(run) == ("kind", "n")
+    with monkeypatch.context() as patched:
+        patched.setattr(spanwise.Run, "__len__", lambda run: 3)  # as many results as the column has values: none twice
+        assert by_column.grouping(run) == ("n",)
     monkeypatch.setattr(by_column, "MOST_VALUES", 2)
     with pytest.raises(OptionError, match="the column 'kind' has more than 2 values in the first 3 results"):
         summarize(run, by="kind")
