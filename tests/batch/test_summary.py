@@ -247,6 +247,7 @@ def test_command_and_reports(run: spanwise.Run, other: spanwise.Run, tmp_path: P
     asked = ["summarize", str(run.path), "--other", str(other.path), "--output", str(tmp_path / "report"), "--by", "n"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
+    assert "0-10 % " in done.output and "other:" in done.output  # no head is cut in 80 columns
     assert "top sources" in done.output and "rows compared" in done.output and "\x1b" not in done.output
     assert sorted(each.name for each in (tmp_path / "report").iterdir()) == [
         "summary.html",

@@ -242,7 +242,7 @@ def test_aggregates_say_how_to_read_them(open_page: Callable[..., Opened]) -> No
     titles = opened.page.locator("#aggregates-view h2").all_text_contents()
     assert [titles[0], *titles[2:]] == ["the run", "by distance to the first token asked about", "top sources"]
     heads = opened.page.evaluate(
-        "[...document.querySelectorAll('#aggregates-view thead')].map(t => [...t.rows[0].cells].map(c => c.textContent))"
+        "[...document.querySelectorAll('#aggregates-view thead tr')].map(r => [...r.cells].map(c => c.textContent))"
     )
     assert heads[1] == ["split", "results", "failures", "share of the strongest", "mean |score|, nats", ""]
     assert heads[2] == ["distance", "columns", "results", "mean score", "share", "strongest", ""]

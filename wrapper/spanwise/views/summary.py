@@ -62,7 +62,8 @@ def show(found: Plain, *, console: Console | None = None) -> None:
     for section in sections(found, more="all with --json or as_dict()"):
         console.print()
         console.print(Text(section.title, style="bold"))
-        console.print(_table(section.heads, section.lines, whole=not section.column))
+        whole = not section.column and found["other"] is None  # the heads of two runs need two lines
+        console.print(_table(section.heads, section.lines, whole=whole))
         if section.note:
             console.print(Text(section.note, style="dim"))
     if found["drift"]:
