@@ -14,6 +14,8 @@ from spanwise.batch.summarized import Estimate, RunDrift, estimate
 
 _LOWEST = 5
 """Rows that are named because they agree least."""
+_AGREES = 1 - 1e-6
+"""A rank correlation from here on is 1."""
 _BINS = 20
 
 
@@ -84,6 +86,7 @@ class Matched:
     def drift(self, seed: int) -> RunDrift:
         """Returns means and bootstrap intervals over the rows that both answer."""
         ordered = [each for each in self._pairs if each.spearman == each.spearman]
+        differing = [each for each in ordered if each.spearman < _AGREES]
         counts = torch.histc(torch.tensor([each.spearman for each in ordered]), _BINS, -1.0, 1.0)
         return RunDrift(
             matched=len(self._pairs),
@@ -95,7 +98,7 @@ class Matched:
             overlap=self._mean("overlap", seed),
             log_prob_change=self._mean("change", seed),
             lowest=tuple(
-                (each.row, each.spearman) for each in nsmallest(_LOWEST, ordered, key=lambda pair: pair.spearman)
+                (each.row, each.spearman) for each in nsmallest(_LOWEST, differing, key=lambda pair: pair.spearman)
             ),
             histogram=tuple(int(count) for count in counts),
         )

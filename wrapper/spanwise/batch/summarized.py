@@ -4,12 +4,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spanwise.errors import OptionError, one_of, require
 
 if TYPE_CHECKING:
     import pandas
+
+Value: TypeAlias = str | int | float | None
+"""Of an input's own column, as the run's parts have it."""
 
 _CONFIDENCE, _RESAMPLES, _DRAWN = 0.95, 2000, 2_000_000
 
@@ -29,6 +32,44 @@ class Estimate:
     low: float | None
     high: float | None
     count: int
+
+
+@dataclass(frozen=True)
+class ByValue:
+    """The rows that have one value in a column of the input.
+
+    Attributes:
+        value: In that column; None: the row has none.
+        results: Rows with a result.
+        failures: Rows without, of those whose value is known.
+        strongest_share: The largest absolute score over the sum of them, 0 to 1; None for no results.
+        mean_score: The mean absolute score of a result's source columns, in the unit of the run's scores.
+    """
+
+    value: Value
+    results: int
+    failures: int
+    strongest_share: Estimate | None
+    mean_score: Estimate | None
+
+
+@dataclass(frozen=True)
+class ByColumn:
+    """A run by a column of the input.
+
+    Attributes:
+        lines: One a value: the most frequent values, in order where they are numbers.
+        other_values: Values without a line.
+        other_results: Results that have one of these.
+        other_failures: Failures that have one of these.
+        unknown_failures: Failures whose value is not known, as the row could not be read.
+    """
+
+    lines: tuple[ByValue, ...]
+    other_values: int
+    other_results: int
+    other_failures: int
+    unknown_failures: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +95,7 @@ class RunSummary:
         strongest_share: The largest absolute score over the sum of them, 0 to 1.
         completeness_gap: Relative; None for a method without that promise.
         tables: For each category the lines of `spanwise.aggregate`, with None for NaN.
+        columns: For each column of the input that was asked for, its values.
     """
 
     folder: str
@@ -74,6 +116,7 @@ class RunSummary:
     strongest_share: Estimate | None
     completeness_gap: Estimate | None
     tables: Mapping[str, Sequence[Mapping[str, Any]]]
+    columns: Mapping[str, ByColumn]
 
 
 @dataclass(frozen=True)
@@ -89,7 +132,7 @@ class RunDrift:
         spearman: Rank correlation of the scores; of absolute scores where one of the runs has no sign.
         overlap: Share of the strongest source columns that both have, 0 to 1.
         log_prob_change: Log-probability of what was asked about, second minus first, nats; None for other objectives.
-        lowest: The rows that agree least, with their Spearman correlation.
+        lowest: The rows that agree least, with their Spearman correlation; none that agrees fully.
         histogram: Rows with a Spearman correlation in each of 20 equal steps from -1 to 1.
     """
 
@@ -141,8 +184,42 @@ class Summary:
         import pandas
 
         one_of("category", by, self.run.tables)
-        runs = [each for each in (self.run, self.other) if each is not None]
-        return pandas.DataFrame([{"run": each.folder, **line} for each in runs for line in each.tables.get(by, ())])
+        return pandas.DataFrame(
+            [{"run": each.folder, **line} for each in self._runs for line in each.tables.get(by, ())]
+        )
+
+    def by_column(self, name: str) -> "pandas.DataFrame":
+        """Returns the table of a column of the input that `summarize(by=...)` asked for, one line a value of each run.
+
+        Its columns: run (the folder), value, results, failures, and of both strongest_share and mean_score the mean
+        and, as ..._low and ..._high, its 95 % interval.
+
+        Raises:
+            OptionError: The column was not asked for.
+            DependencyError: pandas is not installed.
+        """
+        require("pandas", "dataframe", "by_column()")
+        import pandas
+
+        one_of("column of the summary", name, self.run.columns)
+        lines = []
+        for run in self._runs:
+            for line in run.columns[name].lines:
+                told: dict[str, Any] = {
+                    "run": run.folder,
+                    "value": line.value,
+                    "results": line.results,
+                    "failures": line.failures,
+                }
+                for what, found in (("strongest_share", line.strongest_share), ("mean_score", line.mean_score)):
+                    told[what] = found and found.mean
+                    told[f"{what}_low"], told[f"{what}_high"] = found and found.low, found and found.high
+                lines.append(told)
+        return pandas.DataFrame(lines)
+
+    @property
+    def _runs(self) -> list[RunSummary]:
+        return [each for each in (self.run, self.other) if each is not None]
 
     def plot(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
         """Writes one figure: shares by kind and place, the strongest sources, the agreement of two runs.

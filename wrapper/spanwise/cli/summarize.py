@@ -18,14 +18,18 @@ def summarize(
     output: Annotated[
         Path | None, typer.Option(help="A folder for summary.md, summary.html, summary.png and summary.json.")
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A column of the input, a category say: a table with a line a value; repeatable."),
+    ] = None,
     top_k: Annotated[int, typer.Option(help="How many of the strongest sources of two runs are compared.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the bootstrap intervals.")] = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a run of many prompts shows over all of them: by kind, role and place; top sources; drift of two runs.
+    """Say what a run of many prompts shows over all: by kind, role, place, your own columns; top sources; drift.
 
-    Example: spanwise summarize run --output report
+    Example: spanwise summarize run --by category --output report
     """
     from spanwise.batch.run import open_run
     from spanwise.batch.summary import summarize as found_in
@@ -34,7 +38,7 @@ def summarize(
     if output is not None:
         _make(output)
     with quiet(as_json):
-        found = found_in(first, second, top_k=top_k, seed=seed)
+        found = found_in(first, second, by=by or (), top_k=top_k, seed=seed)
     text = json.dumps(found.as_dict(), ensure_ascii=False)
     if output is not None:
         from spanwise.storage import writing

@@ -70,10 +70,12 @@ def _run(
     Raises:
         OptionError: More than one folder, or checks, which are about one question.
     """
+    from spanwise.batch.by_column import grouping
     from spanwise.batch.run import open_run
-    from spanwise.batch.summary import summarize
+    from spanwise.batch.summary import check_results, summarize
     from spanwise.views.report import check_path
     from spanwise.views.run_page import write_run
+    from spanwise.views.summary_tables import extent
 
     if len(results) > 1 or check:
         what = f"{len(results)} were given" if len(results) > 1 else "--check was given"
@@ -82,10 +84,12 @@ def _run(
     path = folder.parent / f"{folder.name}.html" if output is None else output
     check_path(path)
     run = open_run(results[0])
+    check_results(run)
     rows = ((entry.row, entry.result, entry.extra) for entry in run.entries())
-    summary, failures = summarize(run).as_dict(), (vars(each) for each in run.failures)
-    count = write_run(path, rows, summary, failures=failures, most=most, title=title)
-    return path, f": {count:,} of {len(run):,} rows"
+    summary, failures = summarize(run, by=grouping(run)).as_dict(), (vars(each) for each in run.failures)
+    count = write_run(path, rows, summary, failures=failures, extra=run.extra, most=most, title=title)
+    left_out = f"; the page holds the first {count:,} results" if count < len(run) else ""
+    return path, f": {extent(summary['run'])}{left_out}"
 
 
 def _read(file: Path) -> Any:

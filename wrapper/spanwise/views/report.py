@@ -19,6 +19,7 @@ from spanwise.errors import FileError
 from spanwise.storage import check_folder, writing
 from spanwise.views.labels import visible
 from spanwise.views.report_data import check_together, labels, page_data
+from spanwise.views.theme import theme
 
 PARTS = Path(__file__).with_name("report_page")
 SCRIPTS = (
@@ -92,7 +93,7 @@ def page(
     """
     check_together(results)
     title = _title(results) if title is None else title
-    style, script = _part("report.css"), "".join(map(_part, SCRIPTS))
+    style, script = theme() + _part("report.css"), "".join(map(_part, SCRIPTS))
     filled = {
         "policy": policy(style, script),
         "title": html.escape(visible(title)),

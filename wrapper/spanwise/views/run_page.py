@@ -21,7 +21,8 @@ from spanwise.views.labels import visible
 from spanwise.views.report import PARTS as REPORT_PARTS
 from spanwise.views.report import as_json, check_path, policy
 from spanwise.views.running import pieces
-from spanwise.views.summary import TITLES, default_title, facts, lines
+from spanwise.views.summary_tables import READ, READ_COLUMN, Section, default_title, extent, facts, sections
+from spanwise.views.theme import theme
 
 PARTS = Path(__file__).with_name("run_page_files")
 SCRIPTS = ("page.js", "strip.js", "rows.js", "start.js")
@@ -42,6 +43,7 @@ def write_run(
     summary: Mapping[str, Any],
     *,
     failures: Iterable[Mapping[str, Any]] = (),
+    extra: Iterable[str] = (),
     most: int = 10_000,
     title: str | None = None,
 ) -> int:
@@ -52,6 +54,7 @@ def write_run(
         rows: The row's number, its result and its other columns, in order.
         summary: What `Summary.as_dict` returns.
         failures: Rows without a result: row, error, reason, content.
+        extra: The names of the rows' other columns, which the page offers to search in; the first two are in its list.
         most: Rows on the page; it says how many there are.
         title: Above the page; default: method and model.
 
@@ -60,14 +63,14 @@ def write_run(
     """
     check_path(path)
     title = default_title(summary) if title is None else title
-    style = _part("run.css")
+    style = theme() + _part("run.css")
     script = (REPORT_PARTS / "colors.js").read_text(encoding="utf-8") + "".join(map(_part, SCRIPTS))
     head, foot = re.split(r"\{\{rows\}\}", _part("page.html"))
     filled = {
         "policy": policy(style, script),
         "title": html.escape(visible(title)),
         "style": style,
-        "data": as_json(_data(summary, failures, title)),
+        "data": as_json(_data(summary, failures, extra, title)),
         "script": script,
     }
     with writing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -122,14 +125,20 @@ def _write_rows(file: TextIO, rows: Iterable[Row]) -> int:
     return count
 
 
-def _data(summary: Mapping[str, Any], failures: Iterable[Mapping[str, Any]], title: str) -> dict[str, Any]:
+def _data(
+    summary: Mapping[str, Any], failures: Iterable[Mapping[str, Any]], extra: Iterable[str], title: str
+) -> dict[str, Any]:
     from spanwise._version import __version__
 
-    run = summary["run"]
+    run, alone = summary["run"], {**summary, "other": None}
+    tables = sections(alone, None)
     return {
         "title": title,
         "made_by": f"spanwise {__version__}",
-        "facts": [line for line in facts({**summary, "other": None}) if line[1] != "none"],
+        "facts": [line for line in facts(alone) if line[1] != "none"],
+        "extent": extent(run),
+        "done": run["done"],
+        "rows": run["rows"],
         "results": run["results"],
         "signed": run["signed"],
         "unit": f"{run['objective']}, {run['unit']}",
@@ -138,13 +147,22 @@ def _data(summary: Mapping[str, Any], failures: Iterable[Mapping[str, Any]], tit
             {"row": each["row"], "error": each["error"], "reason": each["reason"], "content": each["content"]}
             for each in islice(failures, FAILURES)
         ],
-        "tables": [_table(summary, by) for by in run["tables"]],
+        "columns": list(extra),
+        "read": READ,
+        "read_column": READ_COLUMN,
+        "tables": [_table(each) for each in tables if not each.column],
+        "by_column": [_table(each) for each in tables if each.column],
     }
 
 
-def _table(summary: Mapping[str, Any], by: str) -> dict[str, Any]:
-    alone = {**summary, "other": None}
-    return {"title": TITLES[by], "total": len(summary["run"]["tables"][by]), "lines": lines(alone, by, _TABLE)}
+def _table(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "heads": section.heads,
+        "total": len(section.lines),
+        "lines": section.lines[:_TABLE],
+        "note": section.note,
+    }
 
 
 def _short(score: float) -> float | None:

@@ -1,6 +1,6 @@
-"""The figure of a summary: four panels, a fifth and sixth where two runs are compared."""
+"""The figure of a summary: its panels two in a row, each drawn where it says something."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,44 +11,54 @@ from matplotlib.figure import Figure
 from spanwise.views.fonts import drawable
 from spanwise.views.labels import label
 from spanwise.views.page import HEADLINE, SMALL, style
-from spanwise.views.summary import ordered, runs
+from spanwise.views.summary_tables import FIRST, ordered, runs, tells, unfinished, value_text
 
 Plain = Mapping[str, Any]
 
 SHADES = ("#0072B2", "#D55E00")  # Okabe and Ito's blue and vermilion, which color-blind readers tell apart
-SOURCES, DISTANCES = 10, 30  # bars of the top sources, distances drawn
+SOURCES, DISTANCES, VALUES = 10, 30, 12  # bars of the top sources, distances and values drawn
 WIDTH, HEIGHT = 10.0, 3.1  # inches: of the figure, of a row of panels
+
+
+Panel = Callable[[Axes, Plain], None]
 
 
 def draw(found: Plain, title: str) -> Figure:
     """Returns the figure of a summary."""
-    compared = found["drift"] is not None
-    rows = 3 if compared else 2
-    tokens = [str(line["category"]) for line in _sources(found)]
-    with style(" ".join([title, *tokens])):
+    panels = _panels(found)
+    rows = (len(panels) + 1) // 2
+    drawn = [title, *(str(line["category"]) for line in _sources(found)), *map(str, _values(found))]
+    with style(" ".join(drawn)):
         figure = Figure(figsize=(WIDTH, HEIGHT * rows), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(drawable(label(title, 110)), fontsize=HEADLINE, x=0.01, ha="left", parse_math=False)
-        axes = [figure.add_subplot(rows, 2, number + 1) for number in range(2 * rows)]
-        _bars(
-            axes[0],
-            found,
-            "relative_position",
-            "share of absolute scores by place in the prompt",
-            "tenth of the prompt",
-        )
-        _distance(axes[1], found)
-        _top(axes[2], found)
-        _groups(axes[3], found)
-        if compared:
-            _agreement(axes[4], found["drift"])
-            _estimates(axes[5], found["drift"])
-        for each in axes:
-            each.tick_params(labelsize=SMALL)
-            each.spines[["top", "right"]].set_visible(False)
+        head = "\n".join([label(title, 110), *(label(each, 130) for each in unfinished(found))])
+        figure.suptitle(drawable(head), fontsize=HEADLINE, x=0.01, ha="left", parse_math=False)
+        grid = figure.add_gridspec(rows, 2)
+        for number, panel in enumerate(panels):
+            alone = number == len(panels) - 1 and number % 2 == 0
+            axes = figure.add_subplot(grid[number // 2, :] if alone else grid[number // 2, number % 2])
+            panel(axes, found)
+            axes.tick_params(labelsize=SMALL)
+            axes.spines[["top", "right"]].set_visible(False)
         if found["other"] is not None:
-            _legend(axes[0], found)
+            _legend(figure.axes[0], found)
     return figure
+
+
+def _panels(found: Plain) -> list[Panel]:
+    """Returns the panels that say something: kinds and roles where there are several, values that were asked for."""
+    panels: list[Panel] = [_places, _distance, _top]
+    if _grouped(found):
+        panels.append(_groups)
+    if _values(found):
+        panels.append(_by_value)
+    if found["drift"] is not None:
+        panels += [_agreement, _estimates]
+    return panels
+
+
+def _places(axes: Axes, found: Plain) -> None:
+    _bars(axes, found, "relative_position", "share of absolute scores by place in the prompt", "tenth of the prompt")
 
 
 def _bars(axes: Axes, found: Plain, by: str, title: str, name: str) -> None:
@@ -73,8 +83,8 @@ def _distance(axes: Axes, found: Plain) -> None:
         axes.fill_between(x, mean - error, mean + error, color=SHADES[number], alpha=0.2, linewidth=0, zorder=2)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.invert_xaxis()
-    head = "mean score by distance to the target (band: 1.96 standard errors)"
-    _head(axes, head, "tokens before the first target token", "part of all |scores|")
+    head = "mean score by distance (band: 1.96 standard errors)"
+    _head(axes, head, f"tokens before {FIRST}", "part of all |scores|")
 
 
 def _top(axes: Axes, found: Plain) -> None:
@@ -87,14 +97,47 @@ def _top(axes: Axes, found: Plain) -> None:
     _head(axes, "top sources: results whose strongest score they hold", "part of results", "")
 
 
+def _grouped(found: Plain) -> str:
+    """Returns "role" where roles say more than kinds do, or "kind", or "" where there is only one of each."""
+    tables = found["run"]["tables"]
+    by = "role" if len(tables.get("role", ())) > len(tables.get("kind", ())) else "kind"
+    return by if tells(found, by) else ""
+
+
 def _groups(axes: Axes, found: Plain) -> None:
-    """Draws kinds, and roles where they say more than the kinds do."""
-    roles = found["run"]["tables"].get("role", ())
-    by = "role" if len(roles) > len(found["run"]["tables"].get("kind", ())) else "kind"
+    by = _grouped(found)
     shown = [line["category"] for line in found["run"]["tables"].get(by, ())][:SOURCES]
     _sideways(axes, found, by, shown, [drawable(label(str(each), 24)) for each in shown], "share")
     _head(axes, f"share of absolute scores by {by} of source token", "share", "")
     axes.set_xlim(0, 1)
+
+
+def _values(found: Plain) -> list[Any]:
+    """Returns the values that the figure draws: of the first column asked for, those with results."""
+    for table in found["run"]["columns"].values():
+        return [line["value"] for line in table["lines"] if line["results"]][:VALUES]
+    return []
+
+
+def _by_value(axes: Axes, found: Plain) -> None:
+    shown, name = _values(found), next(iter(found["run"]["columns"]))
+    several = list(runs(found))
+    for number, (_, run) in enumerate(several):
+        of = {line["value"]: line["strongest_share"] for line in run["columns"][name]["lines"]}
+        for i, value in enumerate(shown):
+            if (estimate := of.get(value)) is None:
+                continue
+            place = i + (number - (len(several) - 1) / 2) * 0.3
+            if estimate["low"] is not None:
+                axes.plot([estimate["low"], estimate["high"]], [place, place], color=SHADES[number], linewidth=1.5)
+            axes.plot([estimate["mean"]], [place], "o", color=SHADES[number], markersize=4, zorder=3)
+    names = [drawable(label(value_text(value), 24)) for value in shown]
+    axes.set_yticks(range(len(shown)), names, parse_math=False)
+    axes.set_ylim(max(len(shown), 3) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.tick_params(axis="y", length=0)
+    head = f"share of the strongest by {label(name, 16)} (line: 95 % interval)"
+    _head(axes, drawable(head), "largest absolute score over the sum of them, mean over results", "")
 
 
 def _sideways(axes: Axes, found: Plain, by: str, shown: list[Any], names: list[str], value: str = "strongest") -> None:
@@ -109,7 +152,8 @@ def _sideways(axes: Axes, found: Plain, by: str, shown: list[Any], names: list[s
     axes.tick_params(axis="y", length=0)
 
 
-def _agreement(axes: Axes, drift: Plain) -> None:
+def _agreement(axes: Axes, found: Plain) -> None:
+    drift = found["drift"]
     counts = drift["histogram"]
     edges = np.linspace(-1, 1, len(counts) + 1)
     used = [i for i, count in enumerate(counts) if count]
@@ -118,7 +162,8 @@ def _agreement(axes: Axes, drift: Plain) -> None:
     _head(axes, f"agreement of the two runs over {drift['matched']:,} rows", "Spearman correlation of a row", "rows")
 
 
-def _estimates(axes: Axes, drift: Plain) -> None:
+def _estimates(axes: Axes, found: Plain) -> None:
+    drift = found["drift"]
     told = [("Spearman", drift["spearman"]), (f"top {drift['top_k']}", drift["overlap"])]
     told.append(("change of log p (nats)", drift["log_prob_change"]))
     shown = [(name, value) for name, value in told if value is not None]
@@ -147,7 +192,7 @@ def _legend(axes: Axes, found: Plain) -> None:
 
 
 def _head(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=SMALL + 1, loc="left")
+    axes.set_title(title, fontsize=SMALL + 1, loc="left", parse_math=False)
     axes.set_xlabel(x, fontsize=SMALL, color="#444444")
     axes.set_ylabel(y, fontsize=SMALL, color="#444444")
     axes.grid(axis="both", linewidth=0.4, color="#e4e4e4", zorder=-1)

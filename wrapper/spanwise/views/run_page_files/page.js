@@ -46,6 +46,14 @@ function table(headings) {
   return found;
 }
 
+// A table that may be wider than the screen; its edge has a shadow while there is more.
+function wide(content) {
+  const box = make("div", "", "wide");
+  box.append(content);
+  box.tabIndex = 0;
+  return box;
+}
+
 // The rows of a block; a block is read when it is first asked for.
 function rowsOf(block) {
   if (!block.rows) {

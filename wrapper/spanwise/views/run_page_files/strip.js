@@ -2,7 +2,10 @@
 
 function drawRow(row) {
   const box = $("one");
-  box.replaceChildren(make("h2", `Row ${row.row}`));
+  const back = make("button", "Back to the list", "back");
+  back.type = "button";
+  back.addEventListener("click", backToList);
+  box.replaceChildren(back, make("h2", `Row ${row.row}`));
   const limit = Math.max(...row.spans.map(limitOf));
   for (const span of row.spans) {
     const [before, asked, after] = span.text.map(visible);
