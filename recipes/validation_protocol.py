@@ -46,7 +46,7 @@ def faithful(
     return {
         "naopc": removed.value,
         "naopc_random": removed.random,
-        "p_random": removed.p_random,
+        "p_random": removed.p_random_worse if removed.against_random == "worse" else removed.p_random,
         "against_random": removed.against_random,
         "planted_cause_on_top": with_interval(hits),
         "missed": [example.prompt for example, ok in zip(examples, hits, strict=True) if not ok],
