@@ -18,8 +18,8 @@ from spanwise.model.planning.planner import TOKENS_AT_ONCE
 _SHARE = 0.8
 """Of the free memory: the rest is for what is not counted, and for holes."""
 
-_CALL = {"cpu": 64, "cuda": 1024}
-"""Tokens that go through a small model in the time that a call takes by itself."""
+_CALL = {"cpu": 256, "cuda": 1024}
+"""What a call costs by itself (starting it, putting kept keys before it), in tokens through a small model."""
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
