@@ -53,7 +53,7 @@ def ground_truth(
     bootstrap interval, at float32 and nf4, beside a random ranking and one that takes rare tokens first. Prompts whose
     planted causes do not change the model's answer when they are swapped are dropped and counted.
 
-    Some 6 minutes on two cores; --quick under one; --all --per-family 12 some 47.
+    Some 6 minutes on two cores; --quick under one; --all --per-family 12 some 17 on one core.
 
     Example: spanwise benchmark ground-truth --quick --precision float32 --output ground-truth.md
     """
