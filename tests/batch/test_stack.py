@@ -8,6 +8,7 @@ from conftest import make_model, make_tokenizer
 
 import spanwise
 from spanwise.batch import stack, stacking
+from spanwise.model import prefix
 
 TOLERANCE = 1e-5
 """Other batches, other rounding: the scores of the tiny models are up to about 10."""
@@ -191,3 +192,30 @@ def test_where_memory_runs_out_each_goes_alone(
     monkeypatch.setattr(stack.Stack, "read_references", full)
     compared(lm, tmp_path, ROWS[:4], method="saliency")
     assert stacks
+
+
+def test_what_was_read_before_does_not_matter(
+    stacks: list[int], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether kept keys serve is tried once a model, which a prompt of one token cannot: a part has the same bytes."""
+    monkeypatch.setattr(prefix, "_exact", type(prefix._exact)())
+    lm = spanwise.LanguageModel(make_model("qwen2", seed=3), make_tokenizer())
+    target = " are on the table."
+    rows = [
+        {"prompt": "The", "target": target, "span": "the"},
+        {"prompt": "The keys to", "target": target, "span": "are"},
+    ]
+    kept: list[bool] = []
+    read = stack.Stack.read_references
+
+    def remembering(self: Any, *, keeping: bool) -> None:
+        kept.append(keeping)
+        read(self, keeping=keeping)
+
+    monkeypatch.setattr(stack.Stack, "read_references", remembering)
+    spanwise.attribute_many(lm, rows, tmp_path / "before", method="feature_ablation")
+    spanwise.attribute(lm, "The keys to the cabinet", " are", method="feature_ablation")
+    assert prefix.keeps(lm)
+    spanwise.attribute_many(lm, rows, tmp_path / "after", method="feature_ablation")
+    before, after = ((tmp_path / name / "part-00000.parquet").read_bytes() for name in ("before", "after"))
+    assert stacks == [2, 2] and kept == [False, False] and before == after

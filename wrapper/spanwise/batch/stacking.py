@@ -144,11 +144,16 @@ class Stacker:
         return found
 
     def _keeps(self, scorers: Sequence[Scorer]) -> bool:
-        """Whether that pays, and the model gives the same values with kept keys, which one scorer tries."""
+        """Whether that pays, and the model gives the same values with kept keys, which one scorer tries.
+
+        A prompt of one token cannot try it. It says no even where another has tried it, so that a stack is read in the
+        same way whatever was read before.
+        """
         one = scorers[0]
-        if one.reuse and keeps(one.lm) is None:
+        tries = one.reuse and len(one.prompt_ids) > 1
+        if tries and keeps(one.lm) is None:
             one.reference()
-        return one.reuse and bool(keeps(one.lm))
+        return tries and bool(keeps(one.lm))
 
     def _one(
         self, question: Question, stack: Stack, k: int, part: Tensor, change: Float[Tensor, " row"] | None
