@@ -65,7 +65,8 @@ def box_note(*texts: Sequence[str]) -> list[str]:
 def prefix_note(attribution: Attribution, drawn: int) -> list[str]:
     """Returns the note on a generated prefix that is held fixed, where there is one."""
     hidden = len(attribution.source) - drawn
-    return [f"{hidden} generated source tokens without any score are not drawn."] if hidden else []
+    many = f"{hidden} generated source tokens without any score are not drawn."
+    return ["1 generated source token without any score is not drawn."] if hidden == 1 else [many] if hidden else []
 
 
 def mark_columns(
