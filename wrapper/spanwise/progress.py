@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -18,6 +19,18 @@ def progress_bar(
         progress: None: on a terminal, after two seconds; True: anywhere and at once; False: never.
         unit: Of the work.
     """
-    disable = {None: None, True: False, False: True}[progress]
-    with tqdm(total=total, desc=what, unit=unit, delay=0 if progress else 2, disable=disable, leave=False) as bar:
+    with bar_of(total, what, progress, unit=unit) as bar:
         yield bar.update
+
+
+def bar_of(total: int | None, what: str, progress: bool | None, **options: Any) -> Any:
+    """Returns tqdm's bar, as every progress here is shown.
+
+    Args:
+        total: Work in all; None where that is unknown.
+        what: Named in front of the bar.
+        progress: As `progress_bar` takes it.
+        options: tqdm's own.
+    """
+    disable = {None: None, True: False, False: True}[progress]
+    return tqdm(total=total, desc=what, delay=0 if progress else 2, disable=disable, leave=False, **options)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm.auto import tqdm
+from spanwise import progress as progress_bars
 
 
 class Bar:
@@ -50,7 +50,6 @@ def bar_of(total: int | None, what: str, progress: bool | None) -> Iterator[Bar]
         what: Named in front.
         progress: None: on a terminal, after two seconds; True: anywhere and at once; False: never.
     """
-    shown = {"disable": {None: None, True: False, False: True}[progress], "delay": 0 if progress else 2}
     # Rows of a part come shortest first, so that the time left is told from the mean speed.
-    with tqdm(total=total, desc=what, unit=" rows", leave=False, smoothing=0, **shown) as bar:
+    with progress_bars.bar_of(total, what, progress, unit=" rows", smoothing=0) as bar:
         yield Bar(bar)

@@ -23,7 +23,7 @@ from spanwise.batch.columns import Names
 from spanwise.batch.folder import Folder
 from spanwise.batch.lines import Line, Lines, open_lines
 from spanwise.batch.processes import Processes
-from spanwise.batch.running import INDEX_EVERY, POLL, Plan, Runner, changed
+from spanwise.batch.running import INDEX_EVERY, POLL, Plan, Runner
 from spanwise.batch.working import Worker
 from spanwise.errors import AttributionError, InputError, ModelError, at_least, require
 from spanwise.model.loading import load_model
@@ -103,9 +103,7 @@ class RayRunner(Runner):
                 left.append(number)
             number += 1
         index["rows"] = count
-        surplus = [each for each in self.folder.numbers() if each >= number]
-        if surplus:
-            raise changed(f"it ends before row {surplus[0] * self.plan.part_rows}", self.folder.part(surplus[0]).name)
+        self._check_end(number)
         if left:
             self._hand_over(left, worker.names, bar, index)
 

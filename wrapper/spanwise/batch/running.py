@@ -149,9 +149,13 @@ class Runner:
         index["rows"] = count
         while left := [each for each in left if not self._taken_up(worker, bar, each)]:
             time.sleep(POLL)
+        self._check_end(number)
+
+    def _check_end(self, number: int) -> None:
+        """Checks that there are no parts but the first `number`, which the input has."""
         surplus = [each for each in self.folder.numbers() if each >= number]
         if surplus:
-            raise changed(f"it ends before row {surplus[0] * self.plan.part_rows}", self.folder.part(surplus[0]).name)
+            raise _changed(f"it ends before row {surplus[0] * self.plan.part_rows}", self.folder.part(surplus[0]).name)
 
     def _done(self, worker: Worker, bar: Bar, number: int, window: list[Line]) -> bool:
         """Does a part, if nobody has done it or is doing it. Returns False where somebody is doing it."""
@@ -188,7 +192,9 @@ class Runner:
             return
         info = parts.read_info(self.folder.part(number))
         if info.digest != digest(window):
-            raise changed(f"some of the rows {info.first} to {info.last - 1} are others", self.folder.part(number).name)
+            raise _changed(
+                f"some of the rows {info.first} to {info.last - 1} are others", self.folder.part(number).name
+            )
 
     def _end(self, index: dict[str, Any]) -> None:
         self.folder.write_failures()
@@ -219,7 +225,7 @@ def older_objects_left_alone() -> Iterator[None]:
         gc.unfreeze()
 
 
-def changed(how: str, part: str) -> InputError:
+def _changed(how: str, part: str) -> InputError:
     """Returns the error for an input that is not the one `part` was made from."""
     return InputError(
         f"the input has changed since {part} was written: {how}. Give the same input to go on, or name another folder."

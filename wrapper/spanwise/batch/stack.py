@@ -43,8 +43,10 @@ class Stack(Scorer):
         self.lm, self.objective, self.batches = first.lm, first.objective, batches
         device, count = self.lm.device, len(scorers)
         self.length = max(each.length for each in scorers)
-        self.places = places_of(scorers, whole=False)
-        self._most_rows = self.places.weights.shape[1]
+        windows = [(each._first, each._last) for each in scorers]
+        self.places = places_of(scorers, windows)
+        self._most_rows = max(each.row_count for each in scorers)
+        self._weights = torch.zeros(count, self._most_rows, self.places.ids.shape[1], device=device)
         self._latest = int(self.places.positions.min())  # from there on logits are read
         self._kept: Kept | None = None
         self._ids = torch.zeros(count, self.length, dtype=torch.long, device=device)
@@ -57,6 +59,7 @@ class Stack(Scorer):
             self._ids[k, : each.length] = torch.tensor(of_target, device=device)
             self._features[k, : each.length] = each.features[: each.length].to(device)
             self._inputs[k, : each.length] = each.embeddings
+            self._weights[k, : each.row_count, : each._last - each._first] = each._row_weights
             if has_baseline:
                 self._starts[k, : each.length] = each.baseline_embeddings
         self._counts = torch.tensor([each.feature_count for each in scorers])
@@ -95,7 +98,8 @@ class Stack(Scorer):
                 that gives the same values with them: `spanwise.model.prefix` says how that is found out.
         """
         inputs = [[*each.prompt_ids, *each.target_ids][:-1] for each in self.scorers]
-        longest, targets = max(map(len, inputs)), places_of(self.scorers, whole=True)
+        longest = max(map(len, inputs))
+        targets = places_of(self.scorers, [(0, len(each.target_ids)) for each in self.scorers])
         ids = torch.tensor([each + [0] * (longest - len(each)) for each in inputs], device=self.lm.device)
         layers: list[Any] = []
 
@@ -115,7 +119,7 @@ class Stack(Scorer):
                 self._kept = Kept(tuple((torch.cat(keys), torch.cat(values)) for keys, values in map(_unzipped, parts)))
         self.references = [row[: len(each.target_ids)] for row, each in zip(values, self.scorers, strict=True)]
         wanted = self.places.positions - targets.positions[:, :1]  # indices into the target
-        self._known = _added(values.gather(1, wanted), self.places.weights)
+        self._known = _added(values.gather(1, wanted), self._weights)
 
     def scores(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row"]:
         """Returns every prompt's rows for each setting of the gates, without gradients.
@@ -146,7 +150,7 @@ class Stack(Scorer):
     def _changed(self, pairs: Int[Tensor, "pair 2"], gates: Tensor, start: int) -> Float[Tensor, "pair row"]:
         embeddings = self._between(pairs[:, 0], gates[pairs[:, 1]])
         values, _ = self._read(pairs[:, 0], embeddings, start)
-        return _added(values.float(), self.places.weights[pairs[:, 0].to(values.device)])
+        return _added(values.float(), self._weights[pairs[:, 0].to(values.device)])
 
     def gate_gradients(self, gates: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch row feature"]:
         """Returns the gradient of each prompt's rows with respect to the gates."""
@@ -205,7 +209,7 @@ class Stack(Scorer):
             values, below_head = self._read(prompts, embedded(leaf), start)
             assert below_head is not None, "the head is a module: `stacker` says so"
             top, of_target = begin_backward(values, below_head)
-            weights = self.places.weights[prompts.to(values.device)].to(of_target)
+            weights = self._weights[prompts.to(values.device)].to(of_target)
             gradients = []
             for row in range(self._most_rows):
                 last = row == self._most_rows - 1
@@ -216,13 +220,8 @@ class Stack(Scorer):
 
     def _read(self, prompts: Tensor, embeddings: Tensor, start: int) -> tuple[Tensor, Tensor | None]:
         """Returns the objective at the places of the prompts, [pair, target], and what the head was given."""
-        at, past = prompts.to(self._ids.device), None
-        if self._kept is not None and start:
-            kept = (
-                (keys[_on(at, keys), :, :start], values[_on(at, values), :, :start])
-                for keys, values in self._kept.layers
-            )
-            past = Kept(tuple(kept)).before(start)
+        at = prompts.to(self._ids.device)
+        past = self._kept.before(start, at) if self._kept is not None and start else None
         positions = self.places.positions[at] - start
         outputs, below_head = forward(
             self.lm, self._ids[at, start:], positions, embeddings=embeddings[:, start:], past=past
@@ -234,11 +233,6 @@ class Stack(Scorer):
         forwards = torch.bincount(prompts, minlength=len(self.scorers))
         self._work[0] += forwards > 0
         self._work[1] += forwards
-
-
-def _on(index: Tensor, values: Tensor) -> Tensor:
-    """Returns the index where the values are: layers may lie on several devices."""
-    return index.to(values.device)
 
 
 def _added(

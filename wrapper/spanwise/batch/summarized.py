@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 Value: TypeAlias = str | int | float | None
 """Of an input's own column, as the run's parts have it."""
 
-_CONFIDENCE, _RESAMPLES, _DRAWN = 0.95, 2000, 2_000_000
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -269,22 +267,10 @@ def estimate(values: Sequence[float], seed: int) -> Estimate | None:
         return None
     import numpy as np
 
+    from spanwise.evaluation.faithfulness.intervals import bootstrap
+
     every = np.asarray(values, dtype=np.float64)
     mean = float(every.mean())
     if len(every) < 2:
         return Estimate(mean, None, None, 1)
-    if every.min() == every.max():
-        return Estimate(mean, mean, mean, len(every))
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        (every,),
-        np.mean,
-        vectorized=True,
-        n_resamples=_RESAMPLES,
-        batch=max(_DRAWN // len(every), 1),  # numbers drawn at once, so that memory does not grow with the run
-        confidence_level=_CONFIDENCE,
-        method="percentile",
-        random_state=np.random.default_rng(seed),
-    )
-    return Estimate(mean, float(found.confidence_interval.low), float(found.confidence_interval.high), len(every))
+    return Estimate(mean, *bootstrap(every, seed), len(every))

@@ -60,9 +60,18 @@ class Kept:
 
     layers: tuple[tuple[Tensor, Tensor], ...]
 
-    def before(self, count: int) -> Cache:
-        """Returns the cache of the first `count` positions: of one sequence for batches of any size."""
-        return Cache(layers=[_Behind(*pair) for pair in self._cut(count)])
+    def before(self, count: int, sequences: Int[Tensor, " sequence"] | None = None) -> Cache:
+        """Returns the cache of the first `count` positions.
+
+        Args:
+            count: Positions.
+            sequences: Indices of those kept, one for each of a batch; None: the one that is kept, for batches of any
+                size.
+        """
+        pairs = self._cut(count)
+        if sequences is not None:  # layers may lie on several devices
+            pairs = [(keys[sequences.to(keys.device)], values[sequences.to(values.device)]) for keys, values in pairs]
+        return Cache(layers=[_Behind(*pair) for pair in pairs])
 
     def growing(self, count: int) -> Cache:
         """Returns the cache of the first `count` positions, to which a forward adds its own; see `grown`."""
